@@ -1,0 +1,79 @@
+//! The program: chooses the role, maps errors to exit codes.
+//!
+//! What can be said is in `ctl/args.rs`; what the exit codes mean in `ctl/failure.rs`.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+use std::io;
+use std::process::ExitCode;
+
+use wayleave::ctl::args::{self, Cli, Command};
+use wayleave::ctl::output::Output;
+use wayleave::ctl::{self, Failure, failure};
+
+fn main() -> ExitCode {
+    let Cli { json, socket, command } = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output and is no failure; whoever has enough of it may hang up.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let mut out = io::stdout();
+    let left = ctl::run(command, socket, &mut Output::new(&mut out, json));
+    failure::end(left.and_then(|command| command.map_or(Ok(()), role)), json)
+}
+
+fn role(command: Command) -> Result<(), Failure> {
+    match command {
+        #[cfg(feature = "gateway")]
+        Command::Gateway(args::GatewayRole { run, action }) => gateway(&run, action),
+        #[cfg(feature = "coordinator")]
+        Command::Coordinator(args::CoordinatorRole { run, .. }) => coordinator(&run),
+        #[cfg(feature = "terminal")]
+        Command::Terminal(args::TerminalRole { run, action }) => terminal(&run, action),
+        // A build with fewer roles has fewer arms.
+        #[allow(unreachable_patterns)]
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "gateway")]
+fn gateway(run: &args::RunArgs, action: Option<args::GatewayAction>) -> Result<(), Failure> {
+    use wayleave::{config, gateway};
+    let path = ctl::start::start(run, args::Role::Gateway);
+    let failed = |error: gateway::Error| Failure::failed(error.word(), error);
+    let settings = config::gateway::load(&path).map_err(Failure::config)?;
+    match action {
+        None => ctl::start::one_thread()?.block_on(gateway::run(settings, path, || {})).map_err(failed),
+        Some(args::GatewayAction::Enroll(enroll)) => {
+            ctl::enroll::with(&enroll, |token| gateway::enrol(&settings, token).map_err(failed))
+        }
+    }
+}
+
+#[cfg(feature = "coordinator")]
+fn coordinator(run: &args::RunArgs) -> Result<(), Failure> {
+    use wayleave::{config::coordinator::Settings, coordinator};
+    let settings =
+        Settings::load(&ctl::start::start(run, args::Role::Coordinator)).map_err(Failure::config)?;
+    let served = ctl::start::many_threads()?.block_on(coordinator::run(settings, || {}));
+    served.map_err(|error| Failure::failed("coordinator", error))
+}
+
+#[cfg(feature = "terminal")]
+fn terminal(run: &args::RunArgs, action: Option<args::TerminalAction>) -> Result<(), Failure> {
+    use wayleave::{config::terminal::Settings, terminal};
+    let path = ctl::start::start(run, args::Role::Terminal);
+    let failed = |error: terminal::Error| Failure::failed(error.word().to_owned(), error);
+    let settings = Settings::load(&path).map_err(Failure::config)?;
+    if let Some(args::TerminalAction::Enroll(enroll)) = action {
+        return ctl::enroll::with(&enroll, |token| {
+            terminal::enrol(&settings.state_dir, token).map_err(failed)
+        });
+    }
+    // Once the control socket answers; without a service manager there is nobody to tell (sd_notify(3)).
+    let ready = || drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    ctl::start::one_thread()?.block_on(terminal::run(settings, ready)).map_err(failed)
+}
