@@ -1,0 +1,24 @@
+//! WORDS: the value types of the field. No I/O, no async, no decision.
+//!
+//! Read next: `wire/` for how these travel, `logic/` for what is decided with them.
+#![forbid(unsafe_code)]
+
+mod cause;
+mod freed;
+mod grant;
+mod ids;
+mod mac;
+mod secret;
+mod ssid;
+mod time;
+
+pub use cause::{Cause, Refusal};
+pub use freed::{Freed, Report, Step, StepOutcome, StepReport};
+pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
+pub use ids::{
+    BootId, GrantId, GrantsDigest, Incarnation, ParseIdError, PublicKey, ServiceId, SessionId, Signature,
+};
+pub use mac::{Bssid, MacAddr, ParseMacError};
+pub use secret::Secret;
+pub use ssid::{Ssid, SsidTooLong};
+pub use time::{BootTime, Millis};
