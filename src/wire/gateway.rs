@@ -1,0 +1,186 @@
+//! What a gateway and its coordinator say once the link stands.
+
+use serde::{Deserialize, Serialize};
+
+use super::notice::SignedNotice;
+use super::sign::short_hash;
+use crate::model::{
+    Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Report, ServiceId, Ssid, Traffic,
+};
+
+/// From gateway to coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromGateway {
+    /// What it shares; first message of a link, and again when it changes.
+    Announce(Announce),
+    /// Every durable notice up to this one has been carried out (or was over already).
+    Acknowledge {
+        /// Cumulative.
+        seq: u64,
+    },
+    /// What the gateway enforces for this coordinator; if it differs, the coordinator sends what it wants.
+    Holds {
+        /// Over the grants of this coordinator.
+        digest: GrantsDigest,
+    },
+    /// The answer to an inquiry.
+    Presence(Presence),
+    /// An eviction is over. Sent again until the coordinator has it.
+    Evicted {
+        /// Comes back in [`ToGateway::ReportTaken`].
+        number: u64,
+        /// What was freed.
+        report: Report,
+    },
+}
+
+/// From coordinator to gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToGateway {
+    /// What to do.
+    Notice(SignedNotice),
+    /// The report with this number is kept; it need not be sent again.
+    ReportTaken {
+        /// Of [`FromGateway::Evicted`].
+        number: u64,
+    },
+}
+
+/// What a gateway shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// What the owner calls it.
+    pub name: String,
+    /// Its service id.
+    pub service: ServiceId,
+    /// Its networks.
+    pub networks: Vec<SharedNetwork>,
+}
+
+/// One network that is shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedNetwork {
+    /// Its name; empty on a wire.
+    pub ssid: Ssid,
+    /// Its access points. A wired port has the address of the gateway's interface.
+    pub bssids: Vec<Bssid>,
+    /// What opens it.
+    pub credential: Credential,
+}
+
+/// What a gateway knows of the station of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The grant.
+    pub grant: GrantId,
+    /// What it moved so far.
+    pub moved: Traffic,
+    /// Of the inquiry.
+    pub inquiry: u64,
+    /// Whether the station is associated (or seen on the wire) now; `None`: nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub associated: Option<bool>,
+    /// Milliseconds since the station was last heard; absent where nobody counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inactive_ms: Option<u64>,
+    /// Which join of the grant is enforced here; `None`: the grant is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
+}
+
+/// The digest over id, incarnation, station and quota of each grant; their order does not matter.
+pub fn grants_digest(
+    grants: impl IntoIterator<Item = (GrantId, Incarnation, MacAddr, Option<u64>)>,
+) -> GrantsDigest {
+    let mut lines: Vec<[u8; 34]> = grants
+        .into_iter()
+        .map(|(id, incarnation, station, quota)| {
+            let mut line = [0; 34];
+            line[..16].copy_from_slice(&id.0);
+            line[16..20].copy_from_slice(&incarnation.0.to_be_bytes());
+            line[20..26].copy_from_slice(&station.0);
+            line[26..].copy_from_slice(&quota.unwrap_or(u64::MAX).to_be_bytes());
+            line
+        })
+        .collect();
+    lines.sort_unstable();
+    GrantsDigest(short_hash(lines.as_flattened()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cause, Millis, Secret, Step, StepOutcome, StepReport};
+    use crate::wire::cbor::{decode, encode, is_deterministic};
+
+    #[test]
+    fn every_message_is_deterministic_and_comes_back() {
+        for message in messages() {
+            let bytes = encode(&message).unwrap();
+            assert!(is_deterministic(&bytes), "{message:?}");
+            assert_eq!(decode::<FromGateway>(&bytes).unwrap(), message);
+        }
+        let taken = ToGateway::ReportTaken { number: 1 };
+        assert_eq!(decode::<ToGateway>(&encode(&taken).unwrap()).unwrap(), taken);
+    }
+
+    #[test]
+    fn the_digest_does_not_depend_on_order_but_on_everything_else() {
+        let a = (GrantId([1; 16]), Incarnation(1), MacAddr([2, 0, 0, 0, 0, 1]), None);
+        let b = (GrantId([2; 16]), Incarnation(1), MacAddr([2, 0, 0, 0, 0, 2]), Some(5));
+        assert_eq!(grants_digest([a, b]), grants_digest([b, a]));
+        let base = grants_digest([a]);
+        assert_ne!(base, grants_digest([a, b]));
+        assert_ne!(base, grants_digest([(a.0, Incarnation(2), a.2, a.3)]));
+        assert_ne!(base, grants_digest([(a.0, a.1, b.2, a.3)]));
+        assert_ne!(base, grants_digest([(a.0, a.1, a.2, Some(1))]));
+    }
+
+    fn messages() -> Vec<FromGateway> {
+        let credential =
+            Credential::Eap { method: "MD5".into(), identity: "u".into(), password: Secret::new("p") };
+        let bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));
+        let network = SharedNetwork { ssid: Ssid::new("café").unwrap(), bssids: vec![bssid], credential };
+        let psk = Credential::Psk { passphrase: Secret::new("p") };
+        let open = SharedNetwork { credential: Credential::Open, ..network.clone() };
+        let other = SharedNetwork { credential: psk, ..network.clone() };
+        let report = Report {
+            cause: Cause::Left,
+            grant: GrantId([1; 16]),
+            moved: Traffic { up_bytes: 1, down_bytes: 2, up_packets: 3, down_packets: 4 },
+            steps: vec![
+                StepReport { step: Step::Flows, outcome: StepOutcome::Done { freed: 2 }, took_us: 9 },
+                StepReport { step: Step::Leases, outcome: StepOutcome::Absent, took_us: 9 },
+                StepReport {
+                    step: Step::Association,
+                    outcome: StepOutcome::Failed { why: "x".into() },
+                    took_us: 9,
+                },
+            ],
+            station: MacAddr([2, 0, 0, 0, 0, 1]),
+            total_us: 100,
+            incarnation: Incarnation(1),
+        };
+        let presence = Presence {
+            grant: GrantId([1; 16]),
+            moved: Traffic::default(),
+            inquiry: 1,
+            associated: Some(true),
+            inactive_ms: Some(Millis(5).0),
+            incarnation: Some(Incarnation(1)),
+        };
+        vec![
+            FromGateway::Announce(Announce {
+                name: "Corner".into(),
+                service: ServiceId([1; 16]),
+                networks: vec![network, open, other],
+            }),
+            FromGateway::Acknowledge { seq: 4 },
+            FromGateway::Holds { digest: GrantsDigest([0; 16]) },
+            FromGateway::Presence(presence),
+            FromGateway::Evicted { number: 1, report },
+        ]
+    }
+}

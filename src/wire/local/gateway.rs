@@ -1,0 +1,283 @@
+//! What the gateway's control socket understands and answers.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid, Traffic,
+};
+
+/// A request to the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum GatewayRequest {
+    /// [`GatewayStatus`].
+    Status,
+    /// A list of [`StationRow`].
+    Stations,
+    /// A list of [`GrantRow`].
+    Grants,
+    /// Grants by hand; all or none. A list of [`Granted`].
+    Grant {
+        /// What is granted, in one kernel transaction.
+        grants: Vec<GrantAsk>,
+    },
+    /// Evicts by hand; [`Evicted`].
+    Evict {
+        /// Whom.
+        target: Target,
+    },
+    /// From now on, one [`Event`] per line.
+    Watch,
+    /// A list of [`Finding`].
+    Doctor,
+}
+
+/// One grant by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantAsk {
+    /// The station.
+    pub station: MacAddr,
+    /// For so long; absent: until taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Millis>,
+    /// So many layer-3 bytes, both directions together; absent: without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
+}
+
+/// A grant that the kernel enforces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// Its id.
+    pub id: GrantId,
+    /// The station.
+    pub station: MacAddr,
+}
+
+/// Whom to evict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The station, whatever grant it has.
+    Station(MacAddr),
+    /// The station of this grant.
+    Grant(GrantId),
+}
+
+/// The result of an eviction by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evicted {
+    /// What was freed.
+    pub report: Report,
+}
+
+/// How the downlink is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// `netdev` ingress and egress: by MAC address in both directions.
+    Netdev,
+    /// Without the egress hook: the `bridge` family's prerouting and postrouting, by MAC address too.
+    Bridge,
+}
+
+impl Layout {
+    /// The stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Layout::Netdev => "netdev",
+            Layout::Bridge => "bridge",
+        }
+    }
+}
+
+/// How the gateway stands to its coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// There is none: the owner grants by hand.
+    Alone,
+    /// Trying; what went wrong last.
+    Down {
+        /// The coordinator.
+        host: String,
+        /// For people.
+        why: String,
+    },
+    /// The link stands.
+    Up {
+        /// The coordinator.
+        host: String,
+    },
+}
+
+/// The gateway at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Program version.
+    pub version: String,
+    /// What the owner calls it.
+    pub name: String,
+    /// Its service id.
+    pub service: ServiceId,
+    /// How long it runs.
+    pub uptime: Millis,
+    /// How the downlink is enforced.
+    pub layout: Layout,
+    /// Whether the tables are ours alone (nft `owner`, `persist`).
+    pub owned: bool,
+    /// Interfaces that are shared.
+    pub interfaces: Vec<String>,
+    /// BSSes of hostapd that were found.
+    pub bsses: u32,
+    /// Stations that are present.
+    pub stations: u32,
+    /// Grants that are enforced.
+    pub grants: u32,
+    /// The coordinator.
+    pub link: LinkState,
+    /// How often the tables had to be put back.
+    pub restored: u64,
+    /// Frames and notices from outside that were dropped as malformed, forged or replayed.
+    pub dropped: u64,
+    /// Packets of stations without a grant that the kernel dropped.
+    pub refused_packets: u64,
+    /// Frames in which a station used an address that is not its own; the kernel dropped them.
+    pub spoofed_packets: u64,
+}
+
+/// One station.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StationRow {
+    /// Its address.
+    pub mac: MacAddr,
+    /// Where it was seen: an interface.
+    pub interface: String,
+    /// The access point, where hostapd has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bssid: Option<Bssid>,
+    /// The network, where hostapd has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssid: Option<Ssid>,
+    /// Its IP addresses, as the neighbour table has them.
+    pub addresses: Vec<IpAddr>,
+    /// Its grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// What it moved under that grant.
+    pub moved: Traffic,
+}
+
+/// One grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRow {
+    /// Its id.
+    pub id: GrantId,
+    /// The station.
+    pub station: MacAddr,
+    /// Who gave it.
+    pub origin: Origin,
+    /// Which join.
+    pub incarnation: Incarnation,
+    /// What is left of its time; absent: until taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Millis>,
+    /// Bytes granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
+    /// What it moved.
+    pub moved: Traffic,
+    /// Whether its station is present.
+    pub present: bool,
+}
+
+/// What happens, as it happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The kernel enforces a grant from here on.
+    Admitted {
+        /// The grant.
+        grant: GrantId,
+        /// The station.
+        station: MacAddr,
+    },
+    /// A grant is over and everything is freed.
+    Evicted {
+        /// What was freed.
+        report: Report,
+    },
+    /// A station appeared.
+    Joined {
+        /// The station.
+        station: MacAddr,
+        /// Where.
+        interface: String,
+    },
+    /// A station disappeared.
+    Gone {
+        /// The station.
+        station: MacAddr,
+        /// Where.
+        interface: String,
+    },
+    /// The tables were gone and stand again.
+    Restored {
+        /// Grants put back.
+        grants: u32,
+        /// From hearing of it to the kernel enforcing again.
+        took_us: u64,
+    },
+    /// The link to the coordinator changed.
+    Link {
+        /// To this.
+        state: LinkState,
+    },
+    /// Something from outside was dropped.
+    Dropped {
+        /// What and why.
+        refusal: Refusal,
+    },
+    /// The receiver was too slow; so many events are missing here.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+    /// A grant has ended and the eviction begins.
+    Evicting {
+        /// Why.
+        cause: Cause,
+        /// The grant.
+        grant: GrantId,
+        /// The station.
+        station: MacAddr,
+    },
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// As it should be.
+    Good,
+    /// It works, with less.
+    Hint,
+    /// Something the owner expects does not work.
+    Problem,
+}
+
+/// One finding of `wayleave doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable word: `layout`, `owner-flag`, `egress-hook`, `hostapd`, `dnsmasq`, `conntrack`, …
+    pub word: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found.
+    pub found: String,
+    /// What to do about it; empty where nothing is to be done.
+    pub advice: String,
+}

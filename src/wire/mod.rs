@@ -1,0 +1,26 @@
+//! SPEAKS: what coordinator, gateway and terminal say to each other, byte for byte.
+//!
+//! `docs/wire.md` is the text for people. Frames are deterministic CBOR (RFC 8949, 4.2.1), 16 KiB at most,
+//! over one WebSocket over TLS 1.3; unknown keys are ignored, so that either side may be newer.
+//! Programs on the same machine speak [`local`] instead: one JSON object per line over a unix socket.
+//!
+//! Read next: [`gateway`] and [`terminal`] for the messages, [`notice`] for what is signed.
+#![forbid(unsafe_code)]
+
+pub mod cbor;
+pub mod claim;
+pub mod gateway;
+pub mod hello;
+pub mod local;
+pub mod notice;
+pub mod sign;
+pub mod terminal;
+
+/// The version of the protocol; a peer with another major version is refused with a clear word.
+pub const VERSION: u16 = 1;
+
+/// The longest frame either side accepts, in bytes.
+pub const MAX_FRAME: usize = 16 * 1024;
+
+/// Where the WebSocket is found on the coordinator.
+pub const LINK_PATH: &str = "/v1/link";

@@ -1,0 +1,207 @@
+//! What a terminal and its coordinator say once the link stands.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Bssid, Cause, Credential, Incarnation, MacAddr, Millis, Refusal, ServiceId, SessionId, Ssid,
+};
+
+/// From terminal to coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromTerminal {
+    /// The person asked for access; these access points are in reach.
+    Ask {
+        /// What the terminal sees, best first. Networks that end in `_nomap` are not in it.
+        aps: Vec<SeenAp>,
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// Open a session at one of the candidates.
+    Join {
+        /// The access point chosen.
+        bssid: Bssid,
+        /// Comes back in the answer.
+        request: u64,
+        /// The address under which the terminal will be on that network.
+        station: MacAddr,
+    },
+    /// Still here. Sent on a link of its own time; the latest counts.
+    Heartbeat(Heartbeat),
+    /// The terminal leaves; free everything now.
+    Leave {
+        /// The session.
+        session: SessionId,
+        /// Which join.
+        incarnation: Incarnation,
+    },
+}
+
+/// The periodic access-state message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Layer-3 bytes that the terminal received in this session, by its own count.
+    pub rx: u64,
+    /// Layer-3 bytes that it sent.
+    pub tx: u64,
+    /// The next one comes within this time: longer than asked for when the terminal goes to sleep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Millis>,
+    /// The gateway through which it is connected.
+    pub service: ServiceId,
+    /// The session.
+    pub session: SessionId,
+    /// Which join.
+    pub incarnation: Incarnation,
+}
+
+/// From coordinator to terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToTerminal {
+    /// The answer to `Ask`: the access points at which a session can be had, best first.
+    Candidates {
+        /// Only access points that were asked for.
+        aps: Vec<Candidate>,
+        /// Of the request.
+        request: u64,
+    },
+    /// The answer to `Join`: the gateway admits the station; this opens its network.
+    Joined(Joined),
+    /// A request that was not fulfilled.
+    Refused {
+        /// Why, with the numbers that decided it.
+        refusal: Refusal,
+        /// Of the request.
+        request: u64,
+    },
+    /// A session is over, or was never known here: ask again.
+    Over {
+        /// Why; absent when the coordinator does not know the session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
+        /// The session.
+        session: SessionId,
+        /// Which join.
+        incarnation: Incarnation,
+    },
+}
+
+/// An access point in a terminal's scan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenAp {
+    /// Its name.
+    pub ssid: Ssid,
+    /// Its address.
+    pub bssid: Bssid,
+    /// Centre frequency in MHz; 0 on a wire.
+    pub freq_mhz: u16,
+    /// Received signal in dBm; 0 on a wire.
+    pub signal_dbm: i16,
+}
+
+/// An access point at which a session can be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// What the owner calls the gateway.
+    pub name: String,
+    /// Its network.
+    pub ssid: Ssid,
+    /// Its address.
+    pub bssid: Bssid,
+    /// The gateway behind it.
+    pub service: ServiceId,
+}
+
+/// A session that stands, and what opens its network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Its network.
+    pub ssid: Ssid,
+    /// The access point.
+    pub bssid: Bssid,
+    /// Of the request.
+    pub request: u64,
+    /// The gateway; to be named in heartbeats.
+    pub service: ServiceId,
+    /// The session.
+    pub session: SessionId,
+    /// How often to send a heartbeat.
+    pub heartbeat: Millis,
+    /// The account: what opens the network.
+    pub credential: Credential,
+    /// Which join.
+    pub incarnation: Incarnation,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+    use crate::wire::cbor::{decode, encode, is_deterministic};
+
+    const BSSID: Bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));
+
+    #[test]
+    fn what_a_terminal_says_is_deterministic_and_comes_back() {
+        let ssid = Ssid::new(b"a\n|\0".as_slice()).unwrap();
+        for message in [
+            FromTerminal::Ask {
+                aps: vec![SeenAp { ssid, bssid: BSSID, freq_mhz: 2412, signal_dbm: -40 }],
+                request: 1,
+            },
+            FromTerminal::Join { bssid: BSSID, request: 2, station: MacAddr([2, 0, 0, 0, 0, 1]) },
+            FromTerminal::Heartbeat(Heartbeat {
+                rx: 1,
+                tx: 2,
+                next: Some(Millis(3)),
+                service: ServiceId([4; 16]),
+                session: SessionId([5; 16]),
+                incarnation: Incarnation(6),
+            }),
+            FromTerminal::Leave { session: SessionId([5; 16]), incarnation: Incarnation(6) },
+        ] {
+            let bytes = encode(&message).unwrap();
+            assert!(is_deterministic(&bytes), "{message:?}");
+            assert_eq!(decode::<FromTerminal>(&bytes).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_hears_is_deterministic_and_comes_back() {
+        let ssid = Ssid::new("café").unwrap();
+        let service = ServiceId([4; 16]);
+        for message in [
+            ToTerminal::Candidates {
+                aps: vec![Candidate { name: "Corner".into(), ssid: ssid.clone(), bssid: BSSID, service }],
+                request: 1,
+            },
+            ToTerminal::Joined(Joined {
+                ssid,
+                bssid: BSSID,
+                request: 2,
+                service,
+                session: SessionId([5; 16]),
+                heartbeat: Millis(30_000),
+                credential: Credential::Psk { passphrase: Secret::new("p") },
+                incarnation: Incarnation(1),
+            }),
+            ToTerminal::Refused { refusal: Refusal::new("unknown-ap", "…"), request: 3 },
+            ToTerminal::Over { cause: None, session: SessionId([5; 16]), incarnation: Incarnation(1) },
+        ] {
+            let bytes = encode(&message).unwrap();
+            assert!(is_deterministic(&bytes), "{message:?}");
+            assert_eq!(decode::<ToTerminal>(&bytes).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn a_newer_peer_may_say_more() {
+        // {"leave": {"new": 1, "session": …, "incarnation": 1}}
+        let mut bytes = b"\xa1\x65leave\xa3\x63new\x01\x67session\x50".to_vec();
+        bytes.extend([5; 16]);
+        bytes.extend(b"\x6bincarnation\x01");
+        let leave = FromTerminal::Leave { session: SessionId([5; 16]), incarnation: Incarnation(1) };
+        assert_eq!(decode::<FromTerminal>(&bytes).unwrap(), leave);
+    }
+}
