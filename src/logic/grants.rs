@@ -1,0 +1,662 @@
+//! Decides who passes: which grant of a station the kernel enforces, when one ends, and what is freed then.
+//!
+//! ```text
+//!                Give                        Take, Spent, lease over, not Wanted
+//!   (unknown) ---------> Held -------------------------------------------------------> Over, reported
+//!                         |
+//!                         |  per station, the best held grant is what the kernel enforces:
+//!                         |     none -> some   Enforce          some -> another   Enforce (in its place)
+//!                         |     some -> none   an eviction wave:
+//!                         v
+//!     Enforcement -> Flows -> Association -> Neighbours -> Leases -> Verification -> Report
+//!     (each step waits for the one before; a step that fails does not stop the next)
+//! ```
+//!
+//! The owner's grants go before a coordinator's. A station that is granted anew while it is being evicted is
+//! let go by the steps that are still to come.
+//!
+//! Held to, for every short history, by `tests::no_short_history_breaks_the_rules`:
+//!
+//! * The kernel is told to enforce a station if and only if a grant for it is held.
+//! * Every grant that ends is reported exactly once, and one that is held never.
+//! * A notice for an incarnation that is over changes nothing.
+//!
+//! Not here: how the kernel is told (`gateway/effects.rs`), what a coordinator asks for (`logic/upstream.rs`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::model::{
+    BootTime, Cause, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Origin, Refusal, Report, Step,
+    StepOutcome, StepReport, Traffic,
+};
+
+/// The kernel ends a grant this much later than the daemon, so that a daemon that lives does it with a report.
+pub const KERNEL_GRACE: Duration = Duration::from_secs(2);
+
+/// The longest lease honoured from a coordinator, whatever it says.
+const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
+
+/// A step that says nothing for so long has failed.
+const STEP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After the kernel refused something, everything is said again after this.
+const HEAL_AFTER: Duration = Duration::from_secs(1);
+
+/// The most grants held: what a kernel set and this daemon's memory are made for.
+const MOST_GRANTS: usize = 100_000;
+
+/// A grant that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// Its station now.
+    pub station: MacAddr,
+    /// Who gave it.
+    pub origin: Origin,
+    /// Who owns it.
+    pub holder: Holder,
+    /// Which join.
+    pub incarnation: Incarnation,
+    /// When it ends by itself.
+    pub deadline: Option<BootTime>,
+    /// Bytes granted.
+    pub quota: Option<u64>,
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Grants; a known id with a higher incarnation moves.
+    Give {
+        /// What is granted.
+        grants: Vec<GrantSpec>,
+        /// By whom.
+        origin: Origin,
+    },
+    /// The end of one grant, if that incarnation is the present one.
+    Take {
+        /// Which.
+        grant: GrantId,
+        /// Of which join; `None`: whichever.
+        incarnation: Option<Incarnation>,
+        /// Why.
+        cause: Cause,
+    },
+    /// The end of all grants of a station.
+    TakeStation {
+        /// Which.
+        station: MacAddr,
+        /// Why.
+        cause: Cause,
+    },
+    /// The coordinator lives: its grants last this long from now.
+    Renew {
+        /// How long.
+        lease: Duration,
+    },
+    /// All that the coordinator wants.
+    Want {
+        /// What it is.
+        grants: Vec<GrantSpec>,
+    },
+    /// The kernel says that the bytes of a grant are used up.
+    Spent {
+        /// Which.
+        grant: GrantId,
+    },
+    /// A step of a wave is over.
+    StepDone {
+        /// Which wave.
+        wave: u64,
+        /// Which step.
+        step: Step,
+        /// How it ended for each target; one that is not named counts as failed.
+        outcomes: BTreeMap<GrantId, StepOutcome>,
+        /// Final figures, where the step has them.
+        moved: BTreeMap<MacAddr, Traffic>,
+    },
+    /// What a grant had moved when another took its place in the kernel.
+    Superseded {
+        /// Which.
+        grant: GrantId,
+        /// What it moved.
+        moved: Traffic,
+    },
+    /// The tables are gone or damaged, or the kernel refused a change.
+    RulesLost {
+        /// Whether it is the kernel's refusal, after which it is left in peace for a moment.
+        refused: bool,
+    },
+}
+
+/// One station of an eviction wave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The grant that ended.
+    pub grant: GrantId,
+    /// Its station.
+    pub station: MacAddr,
+    /// Why it ended.
+    pub cause: Cause,
+    /// Whether the kernel has a quota object for it.
+    pub limited: bool,
+}
+
+/// What must be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Let these stations in, in one transaction, in the place of what is named second.
+    Enforce {
+        /// With the grants that let them in.
+        grants: Vec<Grant>,
+        /// Stations that are in under another grant, or another join of it: `(grant, its station, limited)`.
+        instead_of: Vec<Target>,
+    },
+    /// Give these a new time-out.
+    Refresh {
+        /// With their new deadlines.
+        grants: Vec<Grant>,
+    },
+    /// Say everything again.
+    Rebuild,
+    /// One step of a wave.
+    Step {
+        /// Which wave.
+        wave: u64,
+        /// Which step.
+        step: Step,
+        /// For whom.
+        targets: Vec<Target>,
+    },
+    /// A grant is over.
+    Report {
+        /// What was freed.
+        report: Report,
+        /// Who had given it.
+        origin: Origin,
+    },
+    /// What survives a reboot has changed; `by_hand`: the owner changed it.
+    Changed {
+        /// Whether it should be kept soon.
+        by_hand: bool,
+    },
+}
+
+/// Grants and evictions of one gateway.
+#[derive(Debug, Default)]
+pub struct Grants {
+    held: BTreeMap<GrantId, Grant>,
+    by_station: BTreeMap<MacAddr, BTreeSet<GrantId>>,
+    deadlines: BTreeSet<(BootTime, GrantId)>,
+    /// What the kernel was told, per station.
+    enforced: BTreeMap<MacAddr, Grant>,
+    waves: BTreeMap<u64, Wave>,
+    next_wave: u64,
+    /// Grants that were replaced in the kernel and wait for their figures.
+    superseded: BTreeMap<GrantId, (Grant, Cause, BootTime)>,
+    heal_at: Option<BootTime>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Wave {
+    step: Step,
+    step_started: BootTime,
+    started: BootTime,
+    targets: Vec<Evictee>,
+}
+
+#[derive(Debug)]
+struct Evictee {
+    grant: Grant,
+    cause: Cause,
+    moved: Traffic,
+    steps: Vec<StepReport>,
+    /// Granted anew meanwhile: the steps to come leave the station alone.
+    let_go: bool,
+}
+
+impl Grants {
+    /// Takes over what the kernel enforces already, or what was kept across a reboot.
+    /// `in_kernel`: whether the kernel enforces these now.
+    pub fn adopt(grants: Vec<Grant>, in_kernel: bool) -> Self {
+        let mut adopted = Self::default();
+        for grant in grants {
+            adopted.hold(grant);
+        }
+        if in_kernel {
+            let stations: Vec<MacAddr> = adopted.by_station.keys().copied().collect();
+            for station in stations {
+                if let Some(grant) = adopted.best(station).cloned() {
+                    adopted.enforced.insert(station, grant);
+                }
+            }
+        }
+        adopted
+    }
+
+    /// Goes on with evictions that a daemon before this one had begun.
+    pub fn resume(&mut self, ending: Vec<(Grant, Cause)>, now: BootTime) {
+        let evictees: Vec<Evictee> = ending
+            .into_iter()
+            .filter(|(grant, _)| {
+                !self.held.contains_key(&grant.id) && !self.enforced.contains_key(&grant.station)
+            })
+            .map(|(grant, cause)| Evictee::new(grant, cause))
+            .collect();
+        if !evictees.is_empty() {
+            self.start_wave(evictees, now);
+        }
+    }
+
+    /// Evictions under way.
+    pub fn ending(&self) -> impl Iterator<Item = (&Grant, Cause)> {
+        self.waves.values().flat_map(|wave| &wave.targets).map(|target| (&target.grant, target.cause))
+    }
+
+    /// Whether a grant by hand would be taken, before anything is done about it.
+    pub fn check(&self, grants: &[GrantSpec]) -> Result<(), Refusal> {
+        let after = self.held.len() + grants.len();
+        if after > MOST_GRANTS {
+            let sentence = format!("{after} grants would be held; {MOST_GRANTS} are the most");
+            return Err(Refusal::new("too-many-grants", sentence));
+        }
+        let mut stations = BTreeSet::new();
+        for spec in grants {
+            let station = spec.station;
+            if !station.is_station() {
+                let sentence =
+                    format!("{station} is a group address or all zero; a grant is for a single station");
+                return Err(Refusal::new("not-a-station", sentence));
+            }
+            if !stations.insert(station) {
+                let sentence = format!("{station} stands twice in the request; name each station once");
+                return Err(Refusal::new("twice", sentence));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in one fact. Facts about unknown grants, waves and past steps are dropped.
+    pub fn handle_input(&mut self, input: Input, now: BootTime) {
+        match input {
+            Input::Give { grants, origin } => self.give(grants, origin, now),
+            Input::Take { grant, incarnation, cause } => {
+                let present = self.held.get(&grant).map(|held| held.incarnation);
+                if present.is_some() && incarnation.is_none_or(|wanted| Some(wanted) == present) {
+                    self.end([(grant, cause)].into(), now);
+                }
+            }
+            Input::TakeStation { station, cause } => {
+                let ids = self.by_station.get(&station).cloned().unwrap_or_default();
+                self.end(ids.into_iter().map(|id| (id, cause)).collect(), now);
+            }
+            Input::Renew { lease } => self.renew(lease.min(MAX_LEASE), now),
+            Input::Want { grants } => self.want(grants, now),
+            Input::Spent { grant } => self.end([(grant, Cause::Quota)].into(), now),
+            Input::StepDone { wave, step, outcomes, moved } => {
+                self.step_done(wave, step, &outcomes, &moved, now)
+            }
+            Input::Superseded { grant, moved } => self.report_superseded(grant, moved, now),
+            Input::RulesLost { refused: false } => {
+                self.heal_at = None;
+                self.actions.push_back(Action::Rebuild);
+            }
+            Input::RulesLost { refused: true } => self.heal_at = Some(now + HEAL_AFTER),
+        }
+    }
+
+    /// The next thing to do, oldest first. Drain after every `handle_*` call.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `handle_timeout` is next worth calling.
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        let lease = self.deadlines.first().map(|(at, _)| *at);
+        let step = self.waves.values().map(|wave| wave.step_started + STEP_PATIENCE).min();
+        [lease, step, self.heal_at].into_iter().flatten().min()
+    }
+
+    /// Lets time pass up to `now`. Calling early, late or twice is harmless.
+    pub fn handle_timeout(&mut self, now: BootTime) {
+        let over: BTreeMap<GrantId, Cause> = self
+            .deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, id)| (*id, Cause::Expired))
+            .collect();
+        self.end(over, now);
+        let stuck: Vec<(u64, Step)> = self
+            .waves
+            .iter()
+            .filter(|(_, wave)| wave.step_started + STEP_PATIENCE <= now)
+            .map(|(number, wave)| (*number, wave.step))
+            .collect();
+        for (wave, step) in stuck {
+            self.step_done(wave, step, &BTreeMap::new(), &BTreeMap::new(), now);
+        }
+        if self.heal_at.is_some_and(|at| at <= now) {
+            self.heal_at = None;
+            self.actions.push_back(Action::Rebuild);
+        }
+    }
+
+    /// All grants that are held.
+    pub fn held(&self) -> impl Iterator<Item = &Grant> {
+        self.held.values()
+    }
+
+    /// The grant with this id.
+    pub fn get(&self, id: GrantId) -> Option<&Grant> {
+        self.held.get(&id)
+    }
+
+    /// What the kernel is to enforce, one grant per station.
+    pub fn enforced(&self) -> impl Iterator<Item = &Grant> {
+        self.enforced.values()
+    }
+
+    /// The grant that is enforced for a station.
+    pub fn of_station(&self, station: MacAddr) -> Option<&Grant> {
+        self.enforced.get(&station)
+    }
+
+    fn give(&mut self, specs: Vec<GrantSpec>, origin: Origin, now: BootTime) {
+        let mut touched = BTreeSet::new();
+        let mut moved_away = BTreeMap::new();
+        for spec in specs {
+            if !spec.station.is_station() {
+                continue;
+            }
+            let lease = spec.lease.map(|lease| match origin {
+                Origin::Owner => Duration::from(lease),
+                Origin::Coordinator => lease.at_most(MAX_LEASE),
+            });
+            let grant = Grant {
+                id: spec.id,
+                station: spec.station,
+                origin,
+                holder: spec.holder,
+                incarnation: spec.incarnation,
+                deadline: lease.map(|lease| now + lease),
+                quota: spec.quota,
+            };
+            match self.held.get(&spec.id) {
+                Some(before) if before.origin != origin || before.incarnation > grant.incarnation => continue,
+                Some(before) if before.station != grant.station => {
+                    moved_away.insert(before.station, (before.clone(), Cause::Replaced));
+                    touched.insert(before.station);
+                }
+                Some(_) | None => {}
+            }
+            if origin == Origin::Owner {
+                // What the owner says now takes the place of what the owner said before.
+                for other in self.by_station.get(&grant.station).cloned().unwrap_or_default() {
+                    let replaced =
+                        other != grant.id && self.held.get(&other).is_some_and(|held| held.origin == origin);
+                    if replaced && let Some(before) = self.drop_held(other) {
+                        moved_away.insert(before.station, (before, Cause::Replaced));
+                    }
+                }
+            }
+            touched.insert(grant.station);
+            self.hold(grant);
+        }
+        self.settle(touched, moved_away, now);
+        self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner });
+    }
+
+    fn renew(&mut self, lease: Duration, now: BootTime) {
+        let deadline = now + lease;
+        let later: Vec<GrantId> = self
+            .held
+            .values()
+            .filter(|grant| {
+                grant.origin == Origin::Coordinator && grant.deadline.is_some_and(|at| at < deadline)
+            })
+            .map(|grant| grant.id)
+            .collect();
+        let mut refreshed = Vec::new();
+        for id in later {
+            let Some(grant) = self.held.get_mut(&id) else { continue };
+            let before = grant.deadline.replace(deadline);
+            let grant = grant.clone();
+            self.deadlines.extend([(deadline, id)]);
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, id));
+            }
+            if let Some(enforced) = self.enforced.get_mut(&grant.station)
+                && enforced.id == id
+            {
+                *enforced = grant.clone();
+                refreshed.push(grant);
+            }
+        }
+        if !refreshed.is_empty() {
+            self.actions.push_back(Action::Refresh { grants: refreshed });
+            self.actions.push_back(Action::Changed { by_hand: false });
+        }
+    }
+
+    fn want(&mut self, grants: Vec<GrantSpec>, now: BootTime) {
+        let wanted: BTreeSet<GrantId> = grants.iter().map(|spec| spec.id).collect();
+        let unwanted = self
+            .held
+            .values()
+            .filter(|grant| grant.origin == Origin::Coordinator && !wanted.contains(&grant.id))
+            .map(|grant| (grant.id, Cause::NotWanted))
+            .collect();
+        self.end(unwanted, now);
+        self.give(grants, Origin::Coordinator, now);
+    }
+
+    fn end(&mut self, ended: BTreeMap<GrantId, Cause>, now: BootTime) {
+        let mut touched = BTreeSet::new();
+        let mut gone = BTreeMap::new();
+        let mut by_hand = false;
+        for (id, cause) in ended {
+            let Some(grant) = self.drop_held(id) else { continue };
+            by_hand |= grant.origin == Origin::Owner;
+            let station = grant.station;
+            touched.insert(station);
+            if self.enforced.get(&station).is_some_and(|enforced| enforced.id == id) {
+                gone.insert(station, (grant, cause));
+            } else {
+                // Another grant of the station was the one enforced: there is nothing to free.
+                self.report(Evictee::new(grant, cause), now, now);
+            }
+        }
+        if touched.is_empty() {
+            return;
+        }
+        self.settle(touched, gone, now);
+        self.actions.push_back(Action::Changed { by_hand });
+    }
+
+    /// Brings what the kernel was told to what is held. `ended`: what stopped being held, per station.
+    fn settle(
+        &mut self,
+        stations: BTreeSet<MacAddr>,
+        mut ended: BTreeMap<MacAddr, (Grant, Cause)>,
+        now: BootTime,
+    ) {
+        let mut enforce = Vec::new();
+        let mut instead_of = Vec::new();
+        let mut evictees = Vec::new();
+        for station in stations {
+            let best = self.best(station).cloned();
+            let before = self.enforced.get(&station).cloned();
+            match (before, best) {
+                (None, None) => {}
+                (Some(before), None) => {
+                    self.enforced.remove(&station);
+                    let (grant, cause) = ended.remove(&station).unwrap_or((before, Cause::Replaced));
+                    evictees.push(Evictee::new(grant, cause));
+                }
+                (before, Some(best)) => {
+                    if before.as_ref() == Some(&best) {
+                        continue;
+                    }
+                    if let Some(before) = before {
+                        if before.id != best.id {
+                            let cause = ended.remove(&station).map_or(Cause::Replaced, |(_, cause)| cause);
+                            // A grant that is only covered by a better one is not over.
+                            if !self.held.contains_key(&before.id) {
+                                self.superseded.insert(before.id, (before.clone(), cause, now));
+                            }
+                        }
+                        instead_of.push(before.target(Cause::Replaced));
+                    }
+                    self.release(station);
+                    self.enforced.insert(station, best.clone());
+                    enforce.push(best);
+                }
+            }
+        }
+        // The new place first: a terminal that moves is never without.
+        if !enforce.is_empty() {
+            self.actions.push_back(Action::Enforce { grants: enforce, instead_of });
+        }
+        if !evictees.is_empty() {
+            self.start_wave(evictees, now);
+        }
+    }
+
+    /// The steps to come of any wave leave this station alone.
+    fn release(&mut self, station: MacAddr) {
+        for target in self.waves.values_mut().flat_map(|wave| &mut wave.targets) {
+            target.let_go |= target.grant.station == station;
+        }
+    }
+
+    fn start_wave(&mut self, targets: Vec<Evictee>, now: BootTime) {
+        let number = self.next_wave;
+        self.next_wave += 1;
+        let wave = Wave { step: Step::Enforcement, step_started: now, started: now, targets };
+        self.actions.push_back(Action::Step { wave: number, step: wave.step, targets: wave.to_do() });
+        self.waves.insert(number, wave);
+    }
+
+    fn step_done(
+        &mut self,
+        number: u64,
+        step: Step,
+        outcomes: &BTreeMap<GrantId, StepOutcome>,
+        moved: &BTreeMap<MacAddr, Traffic>,
+        now: BootTime,
+    ) {
+        let Some(wave) = self.waves.get_mut(&number).filter(|wave| wave.step == step) else { return };
+        let took = now.since(wave.step_started);
+        for target in &mut wave.targets {
+            let outcome = match outcomes.get(&target.grant.id) {
+                Some(outcome) => outcome.clone(),
+                None if target.let_go => StepOutcome::Absent,
+                None => StepOutcome::Failed { why: format!("no answer within {STEP_PATIENCE:?}") },
+            };
+            target.steps.push(StepReport { step, outcome, took_us: micros(took) });
+            if let Some(moved) = moved.get(&target.grant.station) {
+                target.moved = *moved;
+            }
+        }
+        match Step::ALL.into_iter().skip_while(|other| *other != step).nth(1) {
+            Some(next) => {
+                wave.step = next;
+                wave.step_started = now;
+                let action = Action::Step { wave: number, step: next, targets: wave.to_do() };
+                self.actions.push_back(action);
+            }
+            None => {
+                let Some(wave) = self.waves.remove(&number) else { return };
+                for target in wave.targets {
+                    self.report(target, wave.started, now);
+                }
+            }
+        }
+    }
+
+    fn report_superseded(&mut self, id: GrantId, moved: Traffic, now: BootTime) {
+        if let Some((grant, cause, since)) = self.superseded.remove(&id) {
+            self.report(Evictee { moved, ..Evictee::new(grant, cause) }, since, now);
+        }
+    }
+
+    fn report(&mut self, target: Evictee, started: BootTime, now: BootTime) {
+        let Evictee { grant, cause, moved, steps, let_go: _ } = target;
+        let report = Report {
+            cause,
+            grant: grant.id,
+            moved,
+            steps,
+            station: grant.station,
+            total_us: micros(now.since(started)),
+            incarnation: grant.incarnation,
+        };
+        self.actions.push_back(Action::Report { report, origin: grant.origin });
+    }
+
+    /// The owner's grant before a coordinator's; among equals the lowest id.
+    fn best(&self, station: MacAddr) -> Option<&Grant> {
+        let ids = self.by_station.get(&station)?;
+        ids.iter().filter_map(|id| self.held.get(id)).min_by_key(|grant| (grant.origin, grant.id))
+    }
+
+    fn hold(&mut self, grant: Grant) {
+        self.drop_held(grant.id);
+        self.by_station.entry(grant.station).or_default().insert(grant.id);
+        if let Some(at) = grant.deadline {
+            self.deadlines.insert((at, grant.id));
+        }
+        self.held.insert(grant.id, grant);
+    }
+
+    fn drop_held(&mut self, id: GrantId) -> Option<Grant> {
+        let grant = self.held.remove(&id)?;
+        if let Some(at) = grant.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+        if let Some(ids) = self.by_station.get_mut(&grant.station) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_station.remove(&grant.station);
+            }
+        }
+        Some(grant)
+    }
+}
+
+impl Grant {
+    fn target(&self, cause: Cause) -> Target {
+        Target { grant: self.id, station: self.station, cause, limited: self.quota.is_some() }
+    }
+
+    /// The digest's line of this grant.
+    pub fn digest_line(&self) -> (GrantId, Incarnation, MacAddr, Option<u64>) {
+        (self.id, self.incarnation, self.station, self.quota)
+    }
+}
+
+impl Wave {
+    fn to_do(&self) -> Vec<Target> {
+        self.targets
+            .iter()
+            .filter(|target| !target.let_go)
+            .map(|target| target.grant.target(target.cause))
+            .collect()
+    }
+}
+
+impl Evictee {
+    fn new(grant: Grant, cause: Cause) -> Self {
+        Self { grant, cause, moved: Traffic::default(), steps: Vec::new(), let_go: false }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

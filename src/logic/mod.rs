@@ -1,0 +1,27 @@
+//! DECIDES: sans-IO state machines, one file each; the only place where a decision is taken.
+//!
+//! One vocabulary: `handle_input(input, now)`, `poll_action()`, `poll_timeout()`, `handle_timeout(now)`.
+//! Calling any of them early, late or twice is harmless. Time is [`crate::model::BootTime`] and always the
+//! last argument; there is no clock, socket, random source, task or lock in here, which `clippy.toml` and the
+//! line below hold true.
+#![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+#[cfg(feature = "terminal")]
+pub mod agent;
+#[cfg(feature = "link")]
+pub mod backoff;
+#[cfg(feature = "coordinator")]
+pub mod brake;
+#[cfg(feature = "gateway")]
+pub mod grants;
+#[cfg(feature = "coordinator")]
+pub mod limit;
+#[cfg(feature = "gateway")]
+pub mod presence;
+#[cfg(feature = "coordinator")]
+pub mod session;
+#[cfg(feature = "gateway")]
+pub mod upstream;
+#[cfg(feature = "coordinator")]
+pub mod wheel;

@@ -1,0 +1,439 @@
+//! Decides what a gateway makes of its coordinator's notices, and what it tells the coordinator.
+//!
+//! ```text
+//!          Up                    Signed notice: open -> new? -> Give | Take | Want | Renew | Inquire, Acknowledge
+//!   Down -----> Announce, Holds, reports that wait
+//!    ^           |
+//!    +--- Down --+
+//! ```
+//!
+//! Held to by the tests below:
+//!
+//! * What is forged, replayed, out of order or for elsewhere is dropped and counted, and changes nothing.
+//! * A durable notice is obeyed once, however often it is sent, and acknowledged every time.
+//! * A report is sent until the coordinator says that it has it, on as many links as that takes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::model::{
+    BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal, Report,
+};
+use crate::wire::gateway::{Announce, FromGateway};
+use crate::wire::hello::LinkNonce;
+use crate::wire::notice::{NoticeBody, NoticeReader, SignedNotice};
+
+/// Reports on their way at a time.
+const WINDOW: usize = 64;
+
+/// Reports kept while there is no coordinator to take them; the oldest go first.
+const MOST_REPORTS: usize = 10_000;
+
+/// The most grants that the parts of one answer may hold.
+const MOST_WANTED: usize = 100_000;
+
+/// A fact.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A link stands.
+    Up(LinkNonce),
+    /// It is gone.
+    Down,
+    /// A notice came in.
+    Signed(SignedNotice),
+    /// The coordinator has the report with this number.
+    ReportTaken(u64),
+    /// A grant of the coordinator is over.
+    Over(Report),
+    /// What the gateway shares, whenever it changes.
+    Shares(Announce),
+}
+
+/// What must be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Say this to the coordinator.
+    Send(FromGateway),
+    /// Say the digest of what is held, unless it is this.
+    SayHolds {
+        /// What the coordinator believes.
+        unless: Option<GrantsDigest>,
+    },
+    /// All notices up to here are carried out once the actions before this one are.
+    Acknowledge {
+        /// Cumulative.
+        seq: u64,
+    },
+    /// Grants of the coordinator.
+    Give(Vec<GrantSpec>),
+    /// The end of one.
+    Take {
+        /// Which.
+        grant: GrantId,
+        /// Of which join.
+        incarnation: Incarnation,
+        /// Why.
+        cause: Cause,
+    },
+    /// All that it wants.
+    Want(Vec<GrantSpec>),
+    /// Its grants last so long from now.
+    Renew {
+        /// How long.
+        lease: Duration,
+    },
+    /// It asks after the station of a grant.
+    Inquire {
+        /// Which.
+        grant: GrantId,
+        /// Comes back in the answer.
+        inquiry: u64,
+    },
+    /// Something was dropped.
+    Dropped(Refusal),
+    /// What must survive a restart of the daemon has changed.
+    Changed,
+}
+
+/// What must survive a restart of the daemon (not a reboot).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Memory {
+    /// The last durable notice that was obeyed.
+    pub seq: u64,
+    /// Reports that the coordinator does not have yet.
+    pub reports: Vec<Report>,
+}
+
+/// The gateway's side of its coordinator.
+#[derive(Debug)]
+pub struct Upstream {
+    coordinator: PublicKey,
+    gateway: PublicKey,
+    boot: BootId,
+    reader: Option<NoticeReader>,
+    shares: Option<Announce>,
+    seq: u64,
+    reports: BTreeMap<u64, Report>,
+    next_report: u64,
+    /// Reports sent on this link and not taken yet: those below this number.
+    sent_below: u64,
+    parts: Option<Parts>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    answer: u64,
+    of: u32,
+    found: BTreeMap<u32, Vec<GrantSpec>>,
+}
+
+impl Upstream {
+    /// For this gateway in this run, with the coordinator that has this key.
+    pub fn new(coordinator: PublicKey, gateway: PublicKey, boot: BootId, memory: Memory) -> Self {
+        let reports: BTreeMap<u64, Report> = (1..).zip(memory.reports).collect();
+        let next_report = reports.len() as u64 + 1;
+        Self {
+            coordinator,
+            gateway,
+            boot,
+            reader: None,
+            shares: None,
+            seq: memory.seq,
+            reports,
+            next_report,
+            sent_below: 1,
+            parts: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What must survive a restart.
+    pub fn memory(&self) -> Memory {
+        Memory { seq: self.seq, reports: self.reports.values().cloned().collect() }
+    }
+
+    /// Takes in one fact. Nothing here depends on time.
+    pub fn handle_input(&mut self, input: Input) {
+        match input {
+            Input::Up(link) => {
+                self.reader = Some(NoticeReader::new(self.coordinator, self.gateway, self.boot, link));
+                self.parts = None;
+                self.sent_below = self.reports.keys().next().copied().unwrap_or(self.next_report);
+                if let Some(shares) = self.shares.clone() {
+                    self.send(FromGateway::Announce(shares));
+                }
+                self.actions.push_back(Action::SayHolds { unless: None });
+                self.send_reports();
+            }
+            Input::Down => {
+                self.reader = None;
+                self.parts = None;
+            }
+            Input::Signed(signed) => self.signed(&signed),
+            Input::ReportTaken(number) => {
+                if self.reports.remove(&number).is_some() {
+                    self.actions.push_back(Action::Changed);
+                }
+                self.send_reports();
+            }
+            Input::Over(report) => {
+                self.reports.insert(self.next_report, report);
+                self.next_report += 1;
+                if self.reports.len() > MOST_REPORTS {
+                    self.reports.pop_first();
+                }
+                self.actions.push_back(Action::Changed);
+                self.send_reports();
+            }
+            Input::Shares(shares) => {
+                if self.shares.as_ref() == Some(&shares) {
+                    return;
+                }
+                self.shares = Some(shares.clone());
+                self.send(FromGateway::Announce(shares));
+            }
+        }
+    }
+
+    /// The next thing to do, oldest first. Drain after every `handle_input`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn signed(&mut self, signed: &SignedNotice) {
+        let opened = match &mut self.reader {
+            Some(reader) => reader.open(signed),
+            // Left over from a link that is gone.
+            None => return,
+        };
+        let notice = match opened {
+            Ok(notice) => notice,
+            Err(error) => {
+                self.actions.push_back(Action::Dropped(Refusal::new("bad-notice", error.to_string())));
+                return;
+            }
+        };
+        if let Some(seq) = notice.seq
+            && seq <= self.seq
+        {
+            self.actions.push_back(Action::Acknowledge { seq: self.seq });
+            return;
+        }
+        self.obey(notice.body);
+        if let Some(seq) = notice.seq {
+            self.seq = seq;
+            self.actions.push_back(Action::Changed);
+            self.actions.push_back(Action::Acknowledge { seq });
+        }
+    }
+
+    fn obey(&mut self, body: NoticeBody) {
+        match body {
+            NoticeBody::Grant(spec) => self.actions.push_back(Action::Give(vec![spec])),
+            NoticeBody::Evict { cause, grant, incarnation } => {
+                self.actions.push_back(Action::Take { grant, incarnation, cause });
+            }
+            NoticeBody::Inquire { grant, inquiry, incarnation: _ } => {
+                self.actions.push_back(Action::Inquire { grant, inquiry });
+            }
+            NoticeBody::Renew { lease, digest } => {
+                self.actions.push_back(Action::Renew { lease: lease.into() });
+                self.actions.push_back(Action::SayHolds { unless: Some(digest) });
+            }
+            NoticeBody::Desired { part, parts, answer, grants } => self.desired(part, parts, answer, grants),
+        }
+    }
+
+    fn desired(&mut self, part: u32, of: u32, answer: u64, grants: Vec<GrantSpec>) {
+        if self.parts.as_ref().is_none_or(|parts| parts.answer != answer || parts.of != of) {
+            self.parts = Some(Parts { answer, of, found: BTreeMap::new() });
+        }
+        let Some(parts) = &mut self.parts else { return };
+        if part >= of {
+            let sentence = format!("part {part} of {of}: parts count from 0");
+            self.actions.push_back(Action::Dropped(Refusal::new("bad-notice", sentence)));
+            return;
+        }
+        parts.found.insert(part, grants);
+        let count: usize = parts.found.values().map(Vec::len).sum();
+        if count > MOST_WANTED {
+            self.parts = None;
+            let sentence = format!("the coordinator wants more than {MOST_WANTED} grants");
+            self.actions.push_back(Action::Dropped(Refusal::new("too-many-grants", sentence)));
+            return;
+        }
+        if parts.found.len() as u64 == u64::from(of)
+            && let Some(parts) = self.parts.take()
+        {
+            self.actions.push_back(Action::Want(parts.found.into_values().flatten().collect()));
+        }
+    }
+
+    fn send(&mut self, message: FromGateway) {
+        if self.reader.is_some() {
+            self.actions.push_back(Action::Send(message));
+        }
+    }
+
+    fn send_reports(&mut self) {
+        if self.reader.is_none() {
+            return;
+        }
+        let under_way = self.reports.range(..self.sent_below).count();
+        let next: Vec<(u64, Report)> = self
+            .reports
+            .range(self.sent_below..)
+            .take(WINDOW.saturating_sub(under_way))
+            .map(|(number, report)| (*number, report.clone()))
+            .collect();
+        for (number, report) in next {
+            self.sent_below = number + 1;
+            self.send(FromGateway::Evicted { number, report });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Holder, MacAddr, Millis, SessionId, Traffic};
+    use crate::wire::notice::Notice;
+    use crate::wire::sign::Identity;
+
+    const BOOT: BootId = BootId([8; 16]);
+    const GATEWAY: PublicKey = PublicKey([7; 32]);
+    const LINK: LinkNonce = LinkNonce(BootId([9; 16]));
+
+    #[test]
+    fn a_durable_notice_is_obeyed_once_and_acknowledged_every_time() {
+        let mut t = Script::up(Memory::default());
+        let evict =
+            NoticeBody::Evict { cause: Cause::Silence, grant: GrantId([1; 16]), incarnation: Incarnation(1) };
+        t.notice(1, Some(5), evict.clone());
+        assert_eq!(
+            t.actions(),
+            [
+                Action::Take { grant: GrantId([1; 16]), incarnation: Incarnation(1), cause: Cause::Silence },
+                Action::Changed,
+                Action::Acknowledge { seq: 5 },
+            ]
+        );
+        t.notice(2, Some(5), evict.clone());
+        t.notice(3, Some(4), evict.clone());
+        assert_eq!(t.actions(), [Action::Acknowledge { seq: 5 }, Action::Acknowledge { seq: 5 }]);
+
+        // The same after a restart of the daemon, on a new link.
+        let mut t = Script::up(t.upstream.memory());
+        t.notice(1, Some(5), evict);
+        assert_eq!(t.actions(), [Action::Acknowledge { seq: 5 }]);
+    }
+
+    #[test]
+    fn what_is_forged_replayed_or_late_is_dropped() {
+        let mut t = Script::up(Memory::default());
+        let renew = NoticeBody::Renew { lease: Millis(1), digest: GrantsDigest([0; 16]) };
+        t.notice(2, None, renew.clone());
+        t.actions();
+        t.notice(2, None, renew.clone());
+        t.notice(1, None, renew.clone());
+        let stranger = Identity::generate();
+        let notice =
+            Notice { n: 9, seq: None, body: renew.clone(), boot: BOOT, link: LINK, gateway: GATEWAY };
+        t.upstream.handle_input(Input::Signed(SignedNotice::new(&stranger, &notice).unwrap()));
+        let actions = t.actions();
+        assert_eq!(actions.len(), 3, "{actions:?}");
+        assert!(actions.iter().all(|action| matches!(action, Action::Dropped(_))), "{actions:?}");
+
+        t.upstream.handle_input(Input::Down);
+        t.notice(10, Some(1), renew);
+        assert_eq!(t.actions(), []);
+    }
+
+    #[test]
+    fn reports_are_sent_until_they_are_taken() {
+        let mut t = Script::up(Memory::default());
+        for _ in 0..WINDOW + 2 {
+            t.upstream.handle_input(Input::Over(report()));
+        }
+        let sent = |actions: Vec<Action>| {
+            actions
+                .into_iter()
+                .filter_map(|action| match action {
+                    Action::Send(FromGateway::Evicted { number, .. }) => Some(number),
+                    _ => None,
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sent(t.actions()), (1..=WINDOW as u64).collect::<Vec<_>>());
+        t.upstream.handle_input(Input::ReportTaken(2));
+        assert_eq!(sent(t.actions()), [WINDOW as u64 + 1]);
+        t.upstream.handle_input(Input::Down);
+        t.upstream.handle_input(Input::Up(LINK));
+        let again = sent(t.actions());
+        assert_eq!((again.len(), again[0], again[1]), (WINDOW, 1, 3));
+        assert_eq!(t.upstream.memory().reports.len(), WINDOW + 1);
+    }
+
+    #[test]
+    fn all_that_is_wanted_comes_in_parts_in_any_order() {
+        let mut t = Script::up(Memory::default());
+        let part = |part, answer, grants| NoticeBody::Desired { part, parts: 2, answer, grants };
+        t.notice(1, None, part(1, 1, vec![]));
+        t.notice(2, None, part(1, 2, vec![spec(2)]));
+        assert_eq!(t.actions(), [], "the parts of two answers are not mixed");
+        t.notice(3, None, part(0, 2, vec![spec(1)]));
+        assert_eq!(t.actions(), [Action::Want(vec![spec(1), spec(2)])]);
+        t.notice(4, None, part(2, 3, vec![]));
+        assert!(matches!(t.actions()[..], [Action::Dropped(_)]));
+    }
+
+    struct Script {
+        coordinator: Identity,
+        upstream: Upstream,
+    }
+
+    impl Script {
+        fn up(memory: Memory) -> Self {
+            let coordinator = Identity::generate();
+            let mut upstream = Upstream::new(coordinator.public(), GATEWAY, BOOT, memory);
+            upstream.handle_input(Input::Up(LINK));
+            let mut script = Self { coordinator, upstream };
+            assert!(script.actions().contains(&Action::SayHolds { unless: None }));
+            script
+        }
+
+        fn notice(&mut self, n: u64, seq: Option<u64>, body: NoticeBody) {
+            let notice = Notice { n, seq, body, boot: BOOT, link: LINK, gateway: GATEWAY };
+            let signed = SignedNotice::new(&self.coordinator, &notice).unwrap();
+            self.upstream.handle_input(Input::Signed(signed));
+        }
+
+        fn actions(&mut self) -> Vec<Action> {
+            std::iter::from_fn(|| self.upstream.poll_action()).collect()
+        }
+    }
+
+    fn report() -> Report {
+        Report {
+            cause: Cause::Silence,
+            grant: GrantId([1; 16]),
+            moved: Traffic::default(),
+            steps: vec![],
+            station: MacAddr([2, 0, 0, 0, 0, 1]),
+            total_us: 1,
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn spec(id: u8) -> GrantSpec {
+        GrantSpec {
+            id: GrantId([id; 16]),
+            lease: None,
+            quota: None,
+            holder: Holder::Terminal { key: PublicKey([0; 32]), session: SessionId([0; 16]) },
+            station: MacAddr([2, 0, 0, 0, 0, id]),
+            incarnation: Incarnation(1),
+        }
+    }
+}
