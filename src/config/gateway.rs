@@ -1,0 +1,396 @@
+//! The gateway's configuration, `/etc/wayleave/gateway.toml`.
+//!
+//! ```toml
+//! name = "Corner café"                     # what terminals are shown; the host name otherwise
+//! state_dir = "/var/lib/wayleave"          # survives a reboot: identity, enrolment, grants
+//! runtime_dir = "/run/wayleave"            # survives a restart: control socket, reports on their way
+//!
+//! [[network]]                              # at least one
+//! interface = "br-guest"                   # where its stations are; a bridge, or an interface of its own
+//! ssid = "Corner"                          # on a wire: what terminals are given to choose from
+//! passphrase = "…"                         # or eap = { method = "MD5", identity = "…", password = "…" }
+//!
+//! [enforcement]
+//! layout = "auto"                          # "netdev", or "bridge" for kernels without the egress hook
+//! own_table = true                         # ours alone, where the kernel can (Linux 6.9)
+//!
+//! [open]                                   # what stations reach without a grant
+//! services = ["udp/53", "tcp/53", "tcp/80"]  # of the gateway itself
+//! prefixes = []                            # "192.0.2.0/24", "2001:db8::/32"
+//! names_by_dnsmasq = false                 # dnsmasq's nftset= may fill names4 and names6
+//!
+//! [hostapd]
+//! directory = "/var/run/hostapd"
+//!
+//! [dhcp]
+//! lease_file = "/var/lib/misc/dnsmasq.leases"
+//!
+//! [coordinator]                            # instead of `wayleave gateway enroll`
+//! host = "coordinator.example:7443"
+//! key = "64 hexadecimal digits"
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::{ConfigError, parse, read};
+use crate::model::{Credential, PublicKey, Secret, Ssid};
+use crate::wire::claim::CoordinatorAddress;
+use crate::wire::local::Layout;
+
+/// Where the file is, unless the command line says otherwise.
+pub const PATH: &str = "/etc/wayleave/gateway.toml";
+
+const EAP_METHODS: [&str; 4] = ["MD5", "PEAP", "TTLS", "PWD"];
+
+/// What the file says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fragment {
+    name: Option<String>,
+    state_dir: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+    #[serde(default)]
+    network: Vec<NetworkFragment>,
+    #[serde(default)]
+    enforcement: EnforcementFragment,
+    #[serde(default)]
+    open: OpenFragment,
+    #[serde(default)]
+    hostapd: HostapdFragment,
+    #[serde(default)]
+    dhcp: DhcpFragment,
+    coordinator: Option<CoordinatorFragment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetworkFragment {
+    interface: String,
+    ssid: Option<Ssid>,
+    passphrase: Option<Secret>,
+    eap: Option<EapFragment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EapFragment {
+    method: String,
+    identity: String,
+    password: Secret,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnforcementFragment {
+    layout: Option<LayoutChoice>,
+    own_table: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenFragment {
+    services: Option<Vec<String>>,
+    prefixes: Option<Vec<String>>,
+    names_by_dnsmasq: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostapdFragment {
+    directory: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DhcpFragment {
+    lease_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CoordinatorFragment {
+    host: String,
+    key: PublicKey,
+}
+
+/// Which layout the owner wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayoutChoice {
+    /// The best that the kernel can.
+    #[default]
+    Auto,
+    /// This one, or none.
+    Netdev,
+    /// This one, or none.
+    Bridge,
+}
+
+impl LayoutChoice {
+    /// The layout asked for, if one is.
+    pub fn layout(self) -> Option<Layout> {
+        match self {
+            LayoutChoice::Auto => None,
+            LayoutChoice::Netdev => Some(Layout::Netdev),
+            LayoutChoice::Bridge => Some(Layout::Bridge),
+        }
+    }
+}
+
+/// A network that is shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Where its stations are.
+    pub interface: String,
+    /// Its name, where hostapd does not say it.
+    pub ssid: Ssid,
+    /// What opens it.
+    pub credential: Credential,
+}
+
+/// Checked settings of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What terminals are shown; empty: the host name.
+    pub name: String,
+    /// Survives a reboot.
+    pub state_dir: PathBuf,
+    /// Survives a restart.
+    pub runtime_dir: PathBuf,
+    /// What is shared.
+    pub networks: Vec<Network>,
+    /// Which layout.
+    pub layout: LayoutChoice,
+    /// Whether the table is to be ours alone where that is possible.
+    pub own_table: bool,
+    /// Protocol number and port.
+    pub services: Vec<(u8, u16)>,
+    /// Open to everybody.
+    pub prefixes: Vec<(IpAddr, u8)>,
+    /// Whether dnsmasq fills the sets of open names.
+    pub names_by_dnsmasq: bool,
+    /// Where hostapd's control sockets are.
+    pub hostapd_directory: PathBuf,
+    /// Where dnsmasq's leases are.
+    pub lease_file: PathBuf,
+    /// The coordinator, if the file names one.
+    pub coordinator: Option<CoordinatorAddress>,
+}
+
+/// Reads and checks the file.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    check(path, &read(path)?)
+}
+
+fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    let fragment: Fragment = parse(path, text)?;
+    let wrong = |key: &str, found: &str, allowed: &str| ConfigError::invalid(path, text, key, found, allowed);
+    let name = fragment.name.unwrap_or_default();
+    if name.len() > 64 || name.chars().any(char::is_control) {
+        let found = format!("{} bytes: {}", name.len(), name.escape_debug());
+        return Err(wrong("name", &found, "at most 64 bytes of text without control characters"));
+    }
+    if fragment.network.is_empty() {
+        return Err(wrong("network", "none", "at least one [[network]] with an interface"));
+    }
+    let mut networks = Vec::new();
+    let mut interfaces = BTreeSet::new();
+    for (number, network) in fragment.network.into_iter().enumerate() {
+        let key = |field: &str| format!("network.{number}.{field}");
+        if !is_interface(&network.interface) {
+            let allowed =
+                "an interface name: 1 to 15 characters without blanks, slashes and control characters";
+            return Err(wrong(&key("interface"), &quoted(&network.interface), allowed));
+        }
+        if !interfaces.insert(network.interface.clone()) {
+            return Err(wrong(
+                &key("interface"),
+                &quoted(&network.interface),
+                "an interface that no other network has",
+            ));
+        }
+        let credential = match (network.passphrase, network.eap) {
+            (None, None) => Credential::Open,
+            (Some(passphrase), None) => {
+                let length = passphrase.expose().len();
+                let printable = passphrase.expose().bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+                if !(8..=64).contains(&length) || !printable {
+                    // The passphrase itself is not repeated.
+                    let found = format!("{length} bytes");
+                    let allowed = "8 to 63 printable ASCII characters, or 64 hexadecimal digits";
+                    return Err(wrong(&key("passphrase"), &found, allowed));
+                }
+                Credential::Psk { passphrase }
+            }
+            (None, Some(eap)) => {
+                if !EAP_METHODS.contains(&eap.method.as_str()) {
+                    return Err(wrong(&key("eap.method"), &quoted(&eap.method), "MD5, PEAP, TTLS or PWD"));
+                }
+                Credential::Eap { method: eap.method, identity: eap.identity, password: eap.password }
+            }
+            (Some(_), Some(_)) => {
+                return Err(wrong(&key("eap"), "a passphrase as well", "either passphrase or eap"));
+            }
+        };
+        networks.push(Network {
+            interface: network.interface,
+            ssid: network.ssid.unwrap_or_default(),
+            credential,
+        });
+    }
+    let services =
+        fragment.open.services.unwrap_or_else(|| ["udp/53", "tcp/53", "tcp/80"].map(String::from).into());
+    let services = services
+        .iter()
+        .enumerate()
+        .map(|(number, service)| {
+            parse_service(service).ok_or_else(|| {
+                wrong(
+                    &format!("open.services.{number}"),
+                    &quoted(service),
+                    "a service such as \"udp/53\" or \"tcp/80\"",
+                )
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let prefixes = fragment
+        .open
+        .prefixes
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+        .map(|(number, prefix)| {
+            parse_prefix(prefix).ok_or_else(|| {
+                let allowed = "a prefix such as \"192.0.2.0/24\" or \"2001:db8::/32\"";
+                wrong(&format!("open.prefixes.{number}"), &quoted(prefix), allowed)
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let coordinator = fragment
+        .coordinator
+        .map(|coordinator| {
+            CoordinatorAddress::new(&coordinator.host, coordinator.key).map_err(|_| {
+                wrong("coordinator.host", &quoted(&coordinator.host), "NAME:PORT or ADDRESS:PORT")
+            })
+        })
+        .transpose()?;
+    for (key, dir) in [("state_dir", &fragment.state_dir), ("runtime_dir", &fragment.runtime_dir)] {
+        if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_absolute()) {
+            return Err(wrong(key, &quoted(&dir.display().to_string()), "an absolute path"));
+        }
+    }
+    Ok(Settings {
+        name,
+        state_dir: fragment.state_dir.unwrap_or_else(|| "/var/lib/wayleave".into()),
+        runtime_dir: fragment.runtime_dir.unwrap_or_else(|| "/run/wayleave".into()),
+        networks,
+        layout: fragment.enforcement.layout.unwrap_or_default(),
+        own_table: fragment.enforcement.own_table.unwrap_or(true),
+        services,
+        prefixes,
+        names_by_dnsmasq: fragment.open.names_by_dnsmasq.unwrap_or(false),
+        hostapd_directory: fragment.hostapd.directory.unwrap_or_else(|| "/var/run/hostapd".into()),
+        lease_file: fragment.dhcp.lease_file.unwrap_or_else(|| "/var/lib/misc/dnsmasq.leases".into()),
+        coordinator,
+    })
+}
+
+/// What the kernel takes as a name (dev_valid_name in net/core/dev.c).
+fn is_interface(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name
+            .contains(|char: char| char == '/' || char == ':' || char.is_whitespace() || char.is_control())
+}
+
+fn parse_service(text: &str) -> Option<(u8, u16)> {
+    let (protocol, port) = text.split_once('/')?;
+    let protocol = match protocol {
+        "tcp" => 6,
+        "udp" => 17,
+        _ => return None,
+    };
+    port.parse().ok().filter(|port| *port != 0).map(|port| (protocol, port))
+}
+
+fn parse_prefix(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address.parse().ok()?, length.parse().ok()?),
+        None => {
+            let address: IpAddr = text.parse().ok()?;
+            (address, if address.is_ipv4() { 32 } else { 128 })
+        }
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    (length <= most).then_some((address, length))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_is_enough() {
+        let settings = check(Path::new("g.toml"), "[[network]]\ninterface = \"br-guest\"\n").unwrap();
+        assert_eq!(settings.networks[0].credential, Credential::Open);
+        assert_eq!(settings.services, [(17, 53), (6, 53), (6, 80)]);
+        assert_eq!(settings.layout, LayoutChoice::Auto);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let network = "[[network]]\ninterface = \"br-guest\"\n";
+        for (text, wanted) in [
+            ("", "network: found none"),
+            (
+                "name = \"a\\nb\"\n[[network]]\ninterface = \"x\"",
+                "g.toml:1: name: found 3 bytes: a\\nb; allowed: at most 64",
+            ),
+            (
+                "[[network]]\ninterface = \"br/guest\"",
+                "g.toml:2: network.0.interface: found \"br/guest\"; allowed: an interface name",
+            ),
+            (
+                &format!("{network}{network}"),
+                "network.1.interface: found \"br-guest\"; allowed: an interface that no other",
+            ),
+            (
+                &format!("{network}passphrase = \"short\""),
+                "g.toml:3: network.0.passphrase: found 5 bytes; allowed: 8 to 63",
+            ),
+            (
+                &format!("{network}[open]\nservices = [\"dns\"]"),
+                "g.toml:4: open.services.0: found \"dns\"; allowed: a service",
+            ),
+            (
+                &format!("{network}[open]\nprefixes = [\"10.0.0.0/33\"]"),
+                "g.toml:4: open.prefixes.0: found \"10.0.0.0/33\"",
+            ),
+            (&format!("{network}[enforcement]\nlayout = \"inet\""), "g.toml:4: enforcement.layout: found"),
+            (&format!("{network}colour = \"red\""), "g.toml:3: network.0.colour"),
+            (
+                "state_dir = \"var\"\n[[network]]\ninterface = \"x\"",
+                "g.toml:1: state_dir: found \"var\"; allowed: an absolute path",
+            ),
+        ] {
+            let error = check(Path::new("g.toml"), text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}\nwanted: {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_passphrase_is_never_repeated() {
+        let text = "[[network]]\ninterface = \"x\"\npassphrase = \"sh\\nhh\"";
+        let error = check(Path::new("g.toml"), text).unwrap_err().to_string();
+        assert!(!error.contains("hh"), "{error}");
+    }
+}

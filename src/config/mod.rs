@@ -1,0 +1,15 @@
+//! Configuration: fragments (what a file says) become inputs (with defaults) become settings (checked).
+//!
+//! Read next: [`error`], which says what is wrong and where.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "coordinator")]
+pub mod coordinator;
+pub mod duration;
+pub mod error;
+#[cfg(feature = "gateway")]
+pub mod gateway;
+#[cfg(feature = "terminal")]
+pub mod terminal;
+
+pub use error::{ConfigError, parse};

@@ -1,0 +1,191 @@
+//! The terminal's configuration, `/etc/wayleave/terminal.toml`.
+//!
+//! ```toml
+//! interface = "wlan0"                      # the only key that must be given
+//! wpa_supplicant = "/run/wpa_supplicant"   # the directory of its control sockets
+//! stay = true                              # ask again when access is over; false: end with it
+//! wired = false                            # true: 802.1X on a wire, or a wire that asks for nothing
+//! state_dir = "/var/lib/wayleave-terminal"
+//! runtime_dir = "/run/wayleave-terminal"
+//!
+//! [coordinator]                            # absent: the one that this terminal was enrolled with
+//! host = "coordinator.example:7443"
+//! key = "64 hexadecimal digits"
+//!
+//! [[aps]]                                  # given: asked for instead of what the radio sees
+//! bssid = "02:00:5e:10:00:01"
+//! ssid = "Corner"
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::{ConfigError, parse, read};
+use crate::model::{Bssid, Ssid};
+use crate::wire::claim::CoordinatorAddress;
+use crate::wire::terminal::SeenAp;
+
+/// Where the file is, unless the command line says otherwise.
+pub const PATH: &str = "/etc/wayleave/terminal.toml";
+
+/// What the file says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fragment {
+    interface: String,
+    wpa_supplicant: Option<PathBuf>,
+    stay: Option<bool>,
+    wired: Option<bool>,
+    state_dir: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+    coordinator: Option<CoordinatorAddress>,
+    #[serde(default)]
+    aps: Vec<ApFragment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApFragment {
+    bssid: Bssid,
+    ssid: Ssid,
+}
+
+/// Checked settings of a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Through which it joins.
+    pub interface: String,
+    /// wpa_supplicant's control sockets.
+    pub wpa_supplicant: PathBuf,
+    /// Whether it asks again when access is over.
+    pub stay: bool,
+    /// Whether there is no radio.
+    pub wired: bool,
+    /// Identity and enrolment.
+    pub state_dir: PathBuf,
+    /// The control socket, and our ends of wpa_supplicant's.
+    pub runtime_dir: PathBuf,
+    /// Whom to ask; `None`: the one of the enrolment.
+    pub coordinator: Option<CoordinatorAddress>,
+    /// What to ask for instead of a scan; empty: scan.
+    pub aps: Vec<SeenAp>,
+}
+
+impl Settings {
+    /// Reads and checks the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::check(path, &read(path)?)
+    }
+
+    /// Checks a text; `path` is for the errors.
+    pub fn check(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let fragment: Fragment = parse(path, text)?;
+        let invalid = |key: &str, found: &str, allowed: &str| {
+            let found = format!("\"{}\"", found.escape_debug());
+            Err(ConfigError::invalid(path, text, key, found, allowed))
+        };
+        if !is_interface(&fragment.interface) {
+            return invalid("interface", &fragment.interface, "the name of a network interface");
+        }
+        let wired = fragment.wired.unwrap_or(false);
+        if wired && fragment.aps.is_empty() {
+            return invalid("aps", "", "with `wired = true`, the access points to ask for");
+        }
+        let coordinator = match fragment.coordinator {
+            Some(CoordinatorAddress { host, key }) => match CoordinatorAddress::new(&host, key) {
+                Ok(address) => Some(address),
+                Err(_) => {
+                    return invalid("coordinator.host", &host, "NAME:PORT, as coordinator.example:7443");
+                }
+            },
+            None => None,
+        };
+        let dir = |key, given: Option<PathBuf>, default: &str| match given {
+            Some(dir) if dir.is_absolute() => Ok(dir),
+            Some(dir) => {
+                let found = format!("\"{}\"", dir.display().to_string().escape_debug());
+                Err(ConfigError::invalid(path, text, key, found, "a path that begins with /"))
+            }
+            None => Ok(PathBuf::from(default)),
+        };
+        Ok(Self {
+            interface: fragment.interface,
+            wpa_supplicant: dir("wpa_supplicant", fragment.wpa_supplicant, "/run/wpa_supplicant")?,
+            stay: fragment.stay.unwrap_or(true),
+            wired,
+            state_dir: dir("state_dir", fragment.state_dir, "/var/lib/wayleave-terminal")?,
+            runtime_dir: dir("runtime_dir", fragment.runtime_dir, "/run/wayleave-terminal")?,
+            coordinator,
+            aps: fragment.aps.into_iter().map(given).collect(),
+        })
+    }
+}
+
+fn given(ap: ApFragment) -> SeenAp {
+    SeenAp { ssid: ap.ssid, bssid: ap.bssid, freq_mhz: 0, signal_dbm: 0 }
+}
+
+/// As the kernel has it (`dev_valid_name()` of net/core/dev.c), ASCII only: it becomes part of paths.
+fn is_interface(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_key_is_enough_and_all_are_understood() {
+        let settings = check("interface = \"wlan0\"\n").unwrap();
+        assert_eq!(settings.wpa_supplicant, Path::new("/run/wpa_supplicant"));
+        assert!(settings.stay && !settings.wired && settings.coordinator.is_none());
+
+        let key = "ab".repeat(32);
+        let settings = check(&format!(
+            "interface = \"eth1\"\nstay = false\nwired = true\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\n\
+             [coordinator]\nhost = \"c.example:7443\"\nkey = \"{key}\"\n\
+             [[aps]]\nbssid = \"02:00:5e:10:00:01\"\nssid = \"Corner\"\n"
+        ))
+        .unwrap();
+        assert_eq!(settings.coordinator.unwrap().name(), "c.example");
+        assert_eq!(settings.aps[0].ssid.as_bytes(), b"Corner");
+    }
+
+    #[test]
+    fn every_error_names_file_line_key_found_and_allowed() {
+        for (text, expected) in [
+            ("interface = \"wlan0\"\nstray = 1\n", "t.toml:2: stray: found an unknown key; allowed: "),
+            ("\ninterface = \"../x\"\n", "t.toml:2: interface: found \"../x\"; allowed: the name of "),
+            ("stay = true\n", "t.toml: interface: found nothing; allowed: "),
+            ("interface = \"a\"\nstate_dir = \"s\"\n", "t.toml:2: state_dir: found \"s\"; allowed: a path "),
+            ("interface = \"a\"\nwired = true\n", "t.toml: aps: found \"\"; allowed: with `wired = true`"),
+            (
+                "interface = \"a\"\n[[aps]]\nbssid = \"02\"\nssid = \"x\"\n",
+                "t.toml:3: aps.0.bssid: found \"02\"; allowed: ",
+            ),
+            (
+                &format!("interface = \"a\"\n[coordinator]\nhost = \"x\"\nkey = \"{}\"\n", "ab".repeat(32)),
+                "t.toml:3: coordinator.host: found \"x\"; allowed: NAME:PORT",
+            ),
+        ] {
+            let error = check(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interface_name_that_would_leave_its_directory_is_none() {
+        for name in ["wlan0", "br-lan.3", "phy0-ap0"] {
+            assert!(is_interface(name));
+        }
+        for name in ["", ".", "..", "../lo", "a b", "a\n", "sixteen-letters-", "é"] {
+            assert!(!is_interface(name), "{name:?}");
+        }
+    }
+
+    fn check(text: &str) -> Result<Settings, ConfigError> {
+        Settings::check(Path::new("t.toml"), text)
+    }
+}
