@@ -1,0 +1,272 @@
+//! The kernel's flow table: finds the flows of addresses and frees them. No process is started.
+//!
+//! One walk of the table serves any number of addresses: a dump, compared here, then one exact delete per flow
+//! and, in the same datagram, one lookup that shows it gone. `plan.rs` says when the kernel's filter is used
+//! for the dump. It is never used for the delete: a filtered delete does not say how many it deleted, and of
+//! IPv6 addresses it deletes everybody else's flows.
+//!
+//! A link-local, multicast or loopback address is not forwarded. Its flows are freed if a walk passes them, but
+//! cause none: they end at this machine, and by themselves.
+//!
+//! A walk costs one lock per bucket, one visit per flow and one message per listed flow. It runs on the blocking
+//! pool; the caller's loop goes on. Read next: `plan.rs`, `codec.rs`.
+
+mod codec;
+mod error;
+mod plan;
+mod requests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::thread;
+
+use nix::libc;
+use tokio::sync::Mutex;
+
+pub use self::error::ConntrackError;
+
+use self::codec::{Answer, End, Flow, Key};
+use self::plan::Plan;
+use self::requests::{Requests, refused, socket_error};
+
+/// Deletes and lookups in one datagram: their answers fit the receive buffer.
+const FREED_AT_ONCE: usize = 64;
+
+/// The flow table of the network namespace in which this was opened.
+///
+/// Calls wait for one another. Dropping a call's future does not stop its work.
+#[derive(Clone)]
+pub struct Conntrack {
+    table: Arc<Mutex<Table>>,
+}
+
+/// What [`Conntrack::free`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// How many flows of each address were deleted; addresses without any are not here. A flow between two of the
+    /// addresses is its originator's. Flows that ended by themselves meanwhile are not counted.
+    pub per_address: BTreeMap<IpAddr, u32>,
+    /// How many of the flows that were found the table still holds, or holds again, after their deletion.
+    pub left: u32,
+}
+
+impl Freed {
+    /// Of all addresses.
+    pub fn total(&self) -> u32 {
+        self.per_address.values().sum()
+    }
+}
+
+/// What the kernel can do, for `wayleave doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// Whether it filters dumps and deletes (`CTA_FILTER`, Linux 5.8).
+    pub filter: bool,
+    /// Whether flows count their bytes (`net.netfilter.nf_conntrack_acct`).
+    pub accounting: bool,
+    /// Hash buckets (`net.netfilter.nf_conntrack_buckets`): each costs every walk a lock. 0: not readable.
+    pub buckets: u32,
+}
+
+impl Conntrack {
+    /// Opens the socket. Needs no privilege; listing and freeing need CAP_NET_ADMIN.
+    pub fn open() -> Result<Conntrack, ConntrackError> {
+        let table = Table { requests: Requests::open()?, aside: Requests::closed() };
+        Ok(Conntrack { table: Arc::new(Mutex::new(table)) })
+    }
+
+    /// Frees every flow that one of these addresses began or answers, as `conntrack -D -s` and `-r` do, in one
+    /// walk for all of them, and looks each of them up again.
+    pub async fn free(&self, addresses: Vec<IpAddr>) -> Result<Freed, ConntrackError> {
+        self.on_the_side(move |table| table.free(&addresses.into_iter().collect())).await
+    }
+
+    /// How many flows these addresses began or answer.
+    pub async fn count(&self, addresses: Vec<IpAddr>) -> Result<u32, ConntrackError> {
+        self.on_the_side(move |table| {
+            let found = table.find(&addresses.into_iter().collect())?;
+            Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    /// What the kernel can do.
+    pub async fn probe(&self) -> Result<Support, ConntrackError> {
+        self.on_the_side(Table::probe).await
+    }
+
+    async fn on_the_side<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Table) -> Result<T, ConntrackError> + Send + 'static,
+    ) -> Result<T, ConntrackError> {
+        let mut table = Arc::clone(&self.table).lock_owned().await;
+        let worked = tokio::task::spawn_blocking(move || {
+            let result = work(&mut table);
+            if result.is_err() {
+                table.requests.close();
+                table.aside.close();
+            }
+            result
+        });
+        match worked.await {
+            Ok(result) => result,
+            Err(gone) => Err(socket_error("running on the blocking pool")(io::Error::other(gone))),
+        }
+    }
+}
+
+struct Table {
+    requests: Requests,
+    /// For the walk that goes on beside the first one.
+    aside: Requests,
+}
+
+/// A flow and the one of the addresses that it counts for.
+type Found = (IpAddr, Key);
+
+impl Table {
+    fn free(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Freed, ConntrackError> {
+        let mut freed = Freed::default();
+        for chunk in self.find(addresses)?.chunks(FREED_AT_ONCE) {
+            self.delete(chunk, &mut freed)?;
+        }
+        Ok(freed)
+    }
+
+    /// Deletes and looks up again.
+    fn delete(&mut self, flows: &[Found], freed: &mut Freed) -> Result<(), ConntrackError> {
+        let count = flows.len() as u32;
+        let deletes = self.requests.numbers(2 * count);
+        let mut datagram = Vec::new();
+        for ((_, key), n) in flows.iter().zip(0_u32..) {
+            codec::push_delete(&mut datagram, key, deletes.wrapping_add(n));
+        }
+        for ((_, key), n) in flows.iter().zip(count..) {
+            codec::push_lookup(&mut datagram, key, deletes.wrapping_add(n));
+        }
+        self.requests.send(&datagram)?;
+
+        let mut pending = 2 * count;
+        while pending > 0 {
+            for answer in self.requests.receive()? {
+                let (seq, answer) = answer?;
+                let n = seq.wrapping_sub(deletes);
+                if n >= 2 * count {
+                    continue;
+                }
+                pending = pending.saturating_sub(1);
+                match (answer, flows.get(n as usize)) {
+                    (Answer::Result(0), Some((address, _))) => {
+                        *freed.per_address.entry(*address).or_default() += 1;
+                    }
+                    (Answer::Flow(_), None) => freed.left += 1,
+                    // It ended by itself, or is gone as it should.
+                    (Answer::Result(errno), _) if errno == -libc::ENOENT => {}
+                    (Answer::Result(errno), Some(_)) => return Err(refused("delete", errno)),
+                    (Answer::Result(errno), None) => return Err(refused("look up", errno)),
+                    (Answer::Flow(_) | Answer::Done | Answer::Entries(_) | Answer::Other, _) => {
+                        return Err(ConntrackError::Garbled);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every flow of these addresses, once.
+    fn find(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Vec<Found>, ConntrackError> {
+        let plan = Plan::of(addresses, self.entries()?, sysctl("nf_conntrack_buckets").unwrap_or(0));
+        let Table { requests, aside } = self;
+        let Some(family) = plan.whole else { return filtered(requests, &plan.filtered, addresses) };
+        let seq = requests.numbers(1);
+        // While the kernel makes the first part of a dump, others wait; afterwards both walks go on. Of a
+        // filtered one the first part is often all.
+        requests.send(&codec::list(family, seq))?;
+        thread::scope(|scope| {
+            let beside = (!plan.filtered.is_empty()).then(|| {
+                let walk = move || filtered(aside, &plan.filtered, addresses);
+                thread::Builder::new().spawn_scoped(scope, walk)
+            });
+            let mut found = Vec::new();
+            requests.listed(seq, |flow| {
+                found.extend(whose(flow, addresses).map(|address| (address, flow.key())));
+            })?;
+            if let Some(beside) = beside {
+                let beside = beside.map_err(socket_error("starting a thread"))?.join();
+                found.extend(beside.unwrap_or(Err(ConntrackError::Garbled))?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn entries(&mut self) -> Result<u32, ConntrackError> {
+        let seq = self.requests.numbers(1);
+        self.requests.send(&codec::entries(seq))?;
+        loop {
+            for answer in self.requests.receive()? {
+                match answer? {
+                    (number, Answer::Entries(entries)) if number == seq => return Ok(entries),
+                    (number, Answer::Result(errno)) if number == seq => return Err(refused("count", errno)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn probe(&mut self) -> Result<Support, ConntrackError> {
+        let seq = self.requests.numbers(1);
+        self.requests.send(&codec::list_with_unknown_filter(seq))?;
+        let filter = 'told: loop {
+            for answer in self.requests.receive()? {
+                match answer? {
+                    (number, _) if number != seq => {}
+                    (_, Answer::Done) => break 'told false,
+                    (_, Answer::Result(errno)) if errno == -libc::EPERM => {
+                        return Err(refused("list", errno));
+                    }
+                    (_, Answer::Result(errno)) => break 'told errno != 0,
+                    (_, Answer::Flow(_) | Answer::Entries(_) | Answer::Other) => {}
+                }
+            }
+        };
+        Ok(Support {
+            filter,
+            accounting: sysctl("nf_conntrack_acct") == Some(1),
+            buckets: sysctl("nf_conntrack_buckets").unwrap_or(0),
+        })
+    }
+}
+
+/// The flows of IPv4 addresses by the kernel's filter, one address and one end after the other.
+fn filtered(
+    requests: &mut Requests,
+    v4: &[Ipv4Addr],
+    addresses: &BTreeSet<IpAddr>,
+) -> Result<Vec<Found>, ConntrackError> {
+    let mut found = Vec::new();
+    for (address, end) in v4.iter().flat_map(|ip| [(ip, End::Originator), (ip, End::Responder)]) {
+        let seq = requests.numbers(1);
+        requests.send(&codec::list_of(*address, end, seq))?;
+        requests.listed(seq, |flow| {
+            // A flow between two of them is in two lists. A kernel that does not filter lists everything.
+            let theirs = match end {
+                End::Originator => flow.originator == *address,
+                End::Responder => flow.responder == *address && !addresses.contains(&flow.originator),
+            };
+            if theirs {
+                found.push(((*address).into(), flow.key()));
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+fn whose(flow: &Flow<'_>, addresses: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    [flow.originator, flow.responder].into_iter().find(|end| addresses.contains(end))
+}
+
+fn sysctl(name: &str) -> Option<u32> {
+    std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse().ok()
+}

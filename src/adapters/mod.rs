@@ -1,0 +1,27 @@
+//! TOUCHES: one folder per peer. Each turns bytes into words and words into bytes, and decides nothing.
+//!
+//! An adapter has its struct in `mod.rs`, its bytes in `codec.rs` (pure) and its errors in `error.rs`.
+
+pub mod clock;
+#[cfg(feature = "gateway")]
+pub mod conntrack;
+pub mod control;
+#[cfg(feature = "dbus")]
+pub mod dbus;
+#[cfg(feature = "gateway")]
+pub mod dhcp;
+pub mod enrolment;
+#[cfg(feature = "gateway")]
+pub mod hostapd;
+#[cfg(feature = "terminal")]
+pub mod interface;
+pub mod keep;
+pub mod link;
+#[cfg(feature = "gateway")]
+pub mod nftables;
+mod pollable;
+#[cfg(feature = "gateway")]
+pub mod rtnetlink;
+pub mod wpa_ctrl;
+#[cfg(feature = "terminal")]
+pub mod wpa_supplicant;

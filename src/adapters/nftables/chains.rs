@@ -1,0 +1,340 @@
+//! The chains: which packets pass, in the words of nft.
+//!
+//! Every rule carries its nft text as a comment in the kernel, so `nft list table … wayleave` reads like this
+//! file. What nobody lets pass ends at a rule that says so, not at a policy: a new base chain is hooked in, without
+//! rules, while its transaction is still being prepared, and a policy of drop would stop everybody for so long.
+//! In both layouts a station with a grant is found by one look-up; nothing here grows with their number.
+
+use super::expr::Expr::{Count, Equal, In, Map, NotIn, OverQuotaOf, Payload};
+use super::expr::Register::{C0, C1, C4, R1};
+use super::expr::{Base, Expr, Field, Meta, Register, Verdict, field};
+use crate::wire::local::Layout;
+
+/// A chain to be declared.
+pub(super) struct Chain {
+    pub name: &'static str,
+    pub hook: Option<Hook>,
+    pub rules: Vec<Rule>,
+}
+
+/// Where a base chain hangs.
+pub(super) struct Hook {
+    /// `enum nf_dev_hooks` or `enum nf_inet_hooks`.
+    pub number: u32,
+    pub priority: i32,
+}
+
+/// A rule and what it is for.
+#[derive(Clone)]
+pub(super) struct Rule {
+    pub comment: &'static str,
+    pub expressions: Vec<Expr>,
+}
+
+const ARP: [u8; 2] = [0x08, 0x06];
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+/// IEEE 802.1X, and RSN pre-authentication.
+const EAPOL: [u8; 2] = [0x88, 0x8e];
+const PREAUTH: [u8; 2] = [0x88, 0xc7];
+const UDP: u8 = 17;
+const TCP: u8 = 6;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+/// All chains of a layout, those without hook first.
+pub(super) fn chains(layout: Layout) -> Vec<Chain> {
+    let mut chains = vec![
+        plain("arp_in", arp_in()),
+        plain("nd_in", nd_in()),
+        plain("open_in", open_in()),
+        plain("open_out", open_out()),
+        plain("limited_in", limited(field::ETHER_SADDR, "open_in")),
+        plain("limited_out", limited(field::ETHER_DADDR, "open_out")),
+    ];
+    match layout {
+        Layout::Netdev => {
+            // NF_NETDEV_INGRESS and NF_NETDEV_EGRESS.
+            chains.push(base("ingress", 0, -500, ingress()));
+            chains.push(base("egress", 1, -500, egress()));
+        }
+        Layout::Bridge => {
+            // NF_BR_PRE_ROUTING and NF_BR_POST_ROUTING.
+            chains.push(base("ingress", 0, -500, [other_ports(Meta::Iifname), ingress()].concat()));
+            chains.push(base("egress", 4, 500, [other_ports(Meta::Oifname), egress()].concat()));
+        }
+    }
+    chains
+}
+
+fn other_ports(which: Meta) -> Vec<Rule> {
+    vec![rule("other ports", [vec![Expr::Meta(which, R1), NotIn(R1, "shared")], accept()])]
+}
+
+fn ingress() -> Vec<Rule> {
+    vec![
+        rule("address claims in ARP", [ether_type(ARP), goto("arp_in")]),
+        rule("address claims in ND", [ether_type(IPV6), l4proto(ICMPV6), jump("nd_in")]),
+        rule("stations with a grant", [load(field::ETHER_SADDR), verdict_of("up")]),
+        rule("everybody else", [goto("open_in")]),
+    ]
+}
+
+fn egress() -> Vec<Rule> {
+    vec![
+        rule("stations with a grant", [load(field::ETHER_DADDR), verdict_of("down")]),
+        rule("everybody else", [goto("open_out")]),
+    ]
+}
+
+/// A station whose quota is used up is a station without a grant.
+fn limited(station: Field, otherwise: &'static str) -> Vec<Rule> {
+    vec![
+        rule("bytes used up", [load(station), vec![OverQuotaOf(R1, "limited")], goto(otherwise)]),
+        rule("bytes left", [accept()]),
+    ]
+}
+
+/// RFC 826: who says which address is whose. The sender's address must be its own.
+fn arp_in() -> Vec<Rule> {
+    vec![
+        rule(
+            "claims the gateway's address",
+            [load(field::ARP_SADDR_IP), vec![In(R1, "gateway4")], spoofed()],
+        ),
+        rule(
+            "claims another station's address",
+            [
+                load(field::ARP_SADDR_IP),
+                vec![In(R1, "claimed4")],
+                vec![
+                    Payload(field::ARP_SADDR_IP, C0),
+                    Payload(field::ARP_SADDR_ETHER, C1),
+                    NotIn(C0, "pinned4"),
+                ],
+                spoofed(),
+            ],
+        ),
+        rule("other ARP", [accept()]),
+    ]
+}
+
+/// RFC 4861: the same for neighbour discovery; stations are no routers.
+fn nd_in() -> Vec<Rule> {
+    let icmp_type = |kind: u8| vec![Payload(field::ICMP_TYPE, R1), Equal(R1, vec![kind])];
+    vec![
+        rule("router advertisement", [icmp_type(134), spoofed()]),
+        rule("redirect", [icmp_type(137), spoofed()]),
+        rule("speaks as the gateway", [load(field::IP6_SADDR), vec![In(R1, "gateway6")], spoofed()]),
+        rule(
+            "claims the gateway's address",
+            [icmp_type(136), load(field::ND_TARGET), vec![In(R1, "gateway6")], spoofed()],
+        ),
+        rule(
+            "speaks as another station",
+            [
+                load(field::IP6_SADDR),
+                vec![In(R1, "claimed6")],
+                vec![Payload(field::IP6_SADDR, C0), Payload(field::ETHER_SADDR, C4), NotIn(C0, "pinned6")],
+                spoofed(),
+            ],
+        ),
+        rule(
+            "claims another station's address",
+            [
+                icmp_type(136),
+                load(field::ND_TARGET),
+                vec![In(R1, "claimed6")],
+                vec![Payload(field::ND_TARGET, C0), Payload(field::ETHER_SADDR, C4), NotIn(C0, "pinned6")],
+                spoofed(),
+            ],
+        ),
+    ]
+}
+
+/// What a station without a grant may send.
+fn open_in() -> Vec<Rule> {
+    let to4 = |set| vec![Payload(field::IP_DADDR, R1), In(R1, set)];
+    let to6 = |set| vec![Payload(field::IP6_DADDR, R1), In(R1, set)];
+    let (v4, v6) = (|| ether_type(IPV4), || ether_type(IPV6));
+    vec![
+        rule("802.1X", [ether_type(EAPOL), accept()]),
+        rule("pre-authentication", [ether_type(PREAUTH), accept()]),
+        rule(
+            "DHCP broadcast",
+            [v4(), vec![Payload(field::IP_DADDR, R1), Equal(R1, vec![255; 4])], ports(UDP, 68, 67), accept()],
+        ),
+        rule("DHCP to the gateway", [v4(), to4("gateway4"), ports(UDP, 68, 67), accept()]),
+        rule("services of the gateway", [v4(), to4("gateway4"), service(field::TH_DPORT), accept()]),
+        rule("ping to the gateway", [v4(), to4("gateway4"), icmp(ICMP, 8), accept()]),
+        rule(
+            "the coordinator",
+            [
+                v4(),
+                l4proto(TCP),
+                vec![Payload(field::IP_DADDR, C0), Payload(field::TH_DPORT, C1), In(C0, "coordinator4")],
+                accept(),
+            ],
+        ),
+        rule("open prefixes", [v4(), to4("open4"), accept()]),
+        rule("open names", [v4(), to4("names4"), accept()]),
+        rule(
+            "neighbour discovery",
+            [
+                v6(),
+                vec![Payload(field::IP6_HOPLIMIT, R1), Equal(R1, vec![255])],
+                l4proto(ICMPV6),
+                vec![Payload(field::ICMP_TYPE, R1), In(R1, "nd_types")],
+                accept(),
+            ],
+        ),
+        rule(
+            "listener reports",
+            [
+                v6(),
+                vec![Payload(Field(Base::Network, 24, 1), R1), Equal(R1, vec![0xff])],
+                l4proto(ICMPV6),
+                vec![Payload(field::ICMP_TYPE, R1), In(R1, "mld_types")],
+                accept(),
+            ],
+        ),
+        rule(
+            "DHCPv6",
+            [
+                v6(),
+                vec![Payload(field::IP6_DADDR, R1), Equal(R1, ALL_DHCP_AGENTS.to_vec())],
+                ports(UDP, 546, 547),
+                accept(),
+            ],
+        ),
+        rule("DHCPv6 to the gateway", [v6(), to6("gateway6"), ports(UDP, 546, 547), accept()]),
+        rule("services of the gateway", [v6(), to6("gateway6"), service(field::TH_DPORT), accept()]),
+        rule("ping to the gateway", [v6(), to6("gateway6"), icmp(ICMPV6, 128), accept()]),
+        rule(
+            "the coordinator",
+            [
+                v6(),
+                l4proto(TCP),
+                vec![Payload(field::IP6_DADDR, C0), Payload(field::TH_DPORT, C4), In(C0, "coordinator6")],
+                accept(),
+            ],
+        ),
+        rule("open prefixes", [v6(), to6("open6"), accept()]),
+        rule("open names", [v6(), to6("names6"), accept()]),
+        rule("no grant", [vec![Count("refused"), Expr::Verdict(Verdict::Drop)]]),
+    ]
+}
+
+/// ff02::1:2 (RFC 8415, 7.1).
+const ALL_DHCP_AGENTS: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+
+/// What may be sent to a station without a grant: the answers to the above.
+fn open_out() -> Vec<Rule> {
+    let from4 = |set| vec![Payload(field::IP_SADDR, R1), In(R1, set)];
+    let from6 = |set| vec![Payload(field::IP6_SADDR, R1), In(R1, set)];
+    let (v4, v6) = (|| ether_type(IPV4), || ether_type(IPV6));
+    vec![
+        rule("ARP", [ether_type(ARP), accept()]),
+        rule("802.1X", [ether_type(EAPOL), accept()]),
+        rule("pre-authentication", [ether_type(PREAUTH), accept()]),
+        rule("DHCP", [v4(), from4("gateway4"), ports(UDP, 67, 68), accept()]),
+        rule("services of the gateway", [v4(), from4("gateway4"), service(field::TH_SPORT), accept()]),
+        rule("ICMP of the gateway", [v4(), from4("gateway4"), l4proto(ICMP), accept()]),
+        rule(
+            "the coordinator",
+            [
+                v4(),
+                l4proto(TCP),
+                vec![Payload(field::IP_SADDR, C0), Payload(field::TH_SPORT, C1), In(C0, "coordinator4")],
+                accept(),
+            ],
+        ),
+        rule("open prefixes", [v4(), from4("open4"), accept()]),
+        rule("open names", [v4(), from4("names4"), accept()]),
+        rule(
+            "neighbour discovery",
+            [v6(), vec![Payload(field::IP6_HOPLIMIT, R1), Equal(R1, vec![255])], icmp(ICMPV6, 135), accept()],
+        ),
+        rule("ICMPv6 of the gateway", [v6(), from6("gateway6"), l4proto(ICMPV6), accept()]),
+        rule("DHCPv6", [v6(), from6("gateway6"), ports(UDP, 547, 546), accept()]),
+        rule("services of the gateway", [v6(), from6("gateway6"), service(field::TH_SPORT), accept()]),
+        rule(
+            "the coordinator",
+            [
+                v6(),
+                l4proto(TCP),
+                vec![Payload(field::IP6_SADDR, C0), Payload(field::TH_SPORT, C4), In(C0, "coordinator6")],
+                accept(),
+            ],
+        ),
+        rule("open prefixes", [v6(), from6("open6"), accept()]),
+        rule("open names", [v6(), from6("names6"), accept()]),
+        rule("no grant", [vec![Expr::Verdict(Verdict::Drop)]]),
+    ]
+}
+
+fn plain(name: &'static str, rules: Vec<Rule>) -> Chain {
+    Chain { name, hook: None, rules }
+}
+
+fn base(name: &'static str, number: u32, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name, hook: Some(Hook { number, priority }), rules }
+}
+
+fn rule<const N: usize>(comment: &'static str, parts: [Vec<Expr>; N]) -> Rule {
+    Rule { comment, expressions: parts.into_iter().flatten().collect() }
+}
+
+/// `meta protocol …`
+fn ether_type(kind: [u8; 2]) -> Vec<Expr> {
+    vec![Expr::Meta(Meta::Protocol, R1), Equal(R1, kind.to_vec())]
+}
+
+/// `meta l4proto …`
+fn l4proto(protocol: u8) -> Vec<Expr> {
+    vec![Expr::Meta(Meta::L4proto, R1), Equal(R1, vec![protocol])]
+}
+
+fn ports(protocol: u8, source: u16, destination: u16) -> Vec<Expr> {
+    let mut expressions = l4proto(protocol);
+    for (field, port) in [(field::TH_SPORT, source), (field::TH_DPORT, destination)] {
+        expressions.extend([Payload(field, R1), Equal(R1, port.to_be_bytes().to_vec())]);
+    }
+    expressions
+}
+
+fn icmp(protocol: u8, kind: u8) -> Vec<Expr> {
+    let mut expressions = l4proto(protocol);
+    expressions.extend([Payload(field::ICMP_TYPE, R1), Equal(R1, vec![kind])]);
+    expressions
+}
+
+/// `meta l4proto . th dport @services`
+fn service(port: Field) -> Vec<Expr> {
+    vec![Expr::Meta(Meta::L4proto, C0), Payload(port, C1), In(C0, "services")]
+}
+
+fn load(field: Field) -> Vec<Expr> {
+    vec![Payload(field, R1)]
+}
+
+/// `… vmap @map`
+fn verdict_of(map: &'static str) -> Vec<Expr> {
+    vec![Map(R1, map, Register::Verdict)]
+}
+
+fn accept() -> Vec<Expr> {
+    vec![Expr::Verdict(Verdict::Accept)]
+}
+
+fn jump(chain: &'static str) -> Vec<Expr> {
+    vec![Expr::Verdict(Verdict::Jump(chain))]
+}
+
+fn goto(chain: &'static str) -> Vec<Expr> {
+    vec![Expr::Verdict(Verdict::Goto(chain))]
+}
+
+fn spoofed() -> Vec<Expr> {
+    vec![Count("spoofed"), Expr::Verdict(Verdict::Drop)]
+}
