@@ -1,0 +1,218 @@
+//! What is wrong with this machine, and what to do about it.
+
+use super::effects::{Done, Gateway};
+use crate::adapters::conntrack::{Conntrack, Support};
+use crate::adapters::control::Reply;
+use crate::adapters::dhcp::{Dhcp, DhcpError};
+use crate::adapters::nftables::Abilities;
+use crate::wire::local::{Finding, Layout, LinkState, Severity};
+
+/// Looks at everything; the answer comes as [`Done::Doctor`].
+pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
+    let mut findings = kernel(
+        gateway.nft.layout(),
+        gateway.nft.abilities(),
+        gateway.nft.owned(),
+        gateway.settings.own_table,
+    );
+    findings.extend(networks(gateway));
+    findings.push(hostapd(gateway));
+    findings.push(coordinator(gateway));
+    if gateway.restored > 0 {
+        findings.push(finding(
+            "tables",
+            Severity::Hint,
+            format!("another program deleted our table {} times; it was put back", gateway.restored),
+            "find out who runs `nft flush ruleset` or `firewall stop`; with an owned table it has no effect",
+        ));
+    }
+    let conntrack = gateway.conntrack.clone();
+    let dhcp = gateway.dhcp.clone();
+    let lease_file = gateway.settings.lease_file.display().to_string();
+    gateway.pending.push(Box::pin(async move {
+        findings.push(flows(&conntrack).await);
+        findings.push(leases(&dhcp, &lease_file).await);
+        Done::Doctor(reply, findings)
+    }));
+}
+
+fn kernel(layout: Layout, abilities: Abilities, owned: bool, wanted_owned: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let found = match layout {
+        Layout::Netdev => "netdev: ingress and egress hooks of the shared interfaces".to_owned(),
+        Layout::Bridge => "bridge: pre- and postrouting of the ports of the shared bridges".to_owned(),
+    };
+    findings.push(finding("layout", Severity::Good, found, ""));
+    findings.push(match abilities.egress_hook {
+        true => finding("egress-hook", Severity::Good, "the kernel has it".into(), ""),
+        false => finding(
+            "egress-hook",
+            Severity::Hint,
+            "the kernel lacks CONFIG_NETFILTER_EGRESS (5.16)".into(),
+            "none is needed while the shared interface is a bridge",
+        ),
+    });
+    findings.push(match (owned, abilities.owner_persist, wanted_owned) {
+        (true, ..) => finding("owner-flag", Severity::Good, "nobody else can change our table".into(), ""),
+        (false, false, _) => finding(
+            "owner-flag",
+            Severity::Hint,
+            "the kernel has no `flags owner, persist` (6.9)".into(),
+            "our table is put back when another program deletes it",
+        ),
+        (false, true, _) => finding(
+            "owner-flag",
+            Severity::Hint,
+            "our table can be changed by other programs, as configured".into(),
+            "set enforcement.own_table = true and open.names_by_dnsmasq = false to keep it ours alone",
+        ),
+    });
+    if !abilities.destroy {
+        findings.push(finding(
+            "destroy",
+            Severity::Hint,
+            "the kernel has no NFT_MSG_DESTROYSETELEM (6.3)".into(),
+            "an eviction looks first whether the element is there",
+        ));
+    }
+    if !abilities.timeout_in_place {
+        findings.push(finding(
+            "timeout-in-place",
+            Severity::Hint,
+            "the kernel ignores new time-outs of elements (before 6.12)".into(),
+            "renewing a lease takes the station out and in, in one transaction",
+        ));
+    }
+    findings
+}
+
+fn networks(gateway: &Gateway) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for network in &gateway.settings.networks {
+        let Some(index) = gateway.world.index(&network.interface) else {
+            findings.push(finding(
+                "interface",
+                Severity::Problem,
+                format!("{} does not exist", network.interface),
+                "create it, or correct network.interface; until then nobody can be admitted there",
+            ));
+            continue;
+        };
+        let ports = gateway.world.ports(index).count();
+        findings.push(finding(
+            "interface",
+            Severity::Good,
+            format!("{}: there, with {ports} ports", network.interface),
+            "",
+        ));
+        if gateway.nft.layout() == Layout::Bridge && ports == 0 {
+            findings.push(finding(
+                "bridge-ports",
+                Severity::Problem,
+                format!("{} has no bridge ports, and this layout filters at ports", network.interface),
+                "put the interface into a bridge and share the bridge",
+            ));
+        }
+    }
+    if gateway.world.gateway_addresses(&gateway.settings).is_empty() {
+        findings.push(finding(
+            "addresses",
+            Severity::Hint,
+            "the shared interfaces have no address of this machine".into(),
+            "fine for a bridge without routing; otherwise stations reach neither DNS nor the portal",
+        ));
+    }
+    for (family, file) in [("IPv4", "ipv4/ip_forward"), ("IPv6", "ipv6/conf/all/forwarding")] {
+        let forwards =
+            std::fs::read_to_string(format!("/proc/sys/net/{file}")).is_ok_and(|text| text.trim() == "1");
+        if !forwards {
+            findings.push(finding(
+                "forwarding",
+                Severity::Hint,
+                format!("this machine does not forward {family}"),
+                "set net.ipv4.ip_forward and net.ipv6.conf.all.forwarding to 1 if it is to be a router",
+            ));
+        }
+    }
+    findings
+}
+
+fn hostapd(gateway: &Gateway) -> Finding {
+    let bsses = gateway.presence.bsses();
+    match bsses.len() {
+        0 => finding(
+            "hostapd",
+            Severity::Hint,
+            format!("no control socket in {}", gateway.settings.hostapd_directory.display()),
+            "set ctrl_interface and ctrl_interface_group in hostapd.conf; without hostapd nobody is deauthenticated",
+        ),
+        _ => {
+            let names: Vec<String> =
+                bsses.iter().map(|(name, bss)| format!("{name} ({})", bss.ssid)).collect();
+            finding("hostapd", Severity::Good, names.join(", "), "")
+        }
+    }
+}
+
+fn coordinator(gateway: &Gateway) -> Finding {
+    match &gateway.link_state {
+        LinkState::Alone => finding(
+            "coordinator",
+            Severity::Good,
+            "none: the owner grants by hand".into(),
+            "`wayleave gateway enroll TOKEN` enrols with one",
+        ),
+        LinkState::Up { host } => finding("coordinator", Severity::Good, format!("linked to {host}"), ""),
+        LinkState::Down { host, why } => finding(
+            "coordinator",
+            Severity::Problem,
+            format!("no link to {host}: {why}"),
+            "grants go on until their leases end; the owner can grant by hand",
+        ),
+    }
+}
+
+async fn flows(conntrack: &Conntrack) -> Finding {
+    match conntrack.probe().await {
+        Ok(Support { buckets, .. }) => finding(
+            "conntrack",
+            Severity::Good,
+            format!("flows are freed on eviction ({buckets} buckets)"),
+            "",
+        ),
+        Err(error) => finding(
+            "conntrack",
+            Severity::Problem,
+            format!("flows cannot be freed: {error}"),
+            "load nf_conntrack_netlink (kmod-nf-conntrack-netlink)",
+        ),
+    }
+}
+
+async fn leases(dhcp: &Dhcp, lease_file: &str) -> Finding {
+    match dhcp.probe().await {
+        Ok((leases, 0)) => finding("dnsmasq", Severity::Good, format!("{leases} leases in {lease_file}"), ""),
+        Ok((leases, bad)) => finding(
+            "dnsmasq",
+            Severity::Hint,
+            format!("{leases} leases in {lease_file}, and {bad} lines that are none"),
+            "is it the file of dnsmasq's dhcp-leasefile?",
+        ),
+        Err(DhcpError::Absent { .. }) => finding(
+            "dnsmasq",
+            Severity::Hint,
+            format!("no lease file at {lease_file}"),
+            "set dhcp.lease_file if dnsmasq runs here; leases are not released otherwise",
+        ),
+        Err(error) => finding(
+            "dnsmasq",
+            Severity::Problem,
+            error.to_string(),
+            "leases of evicted stations stay until they run out",
+        ),
+    }
+}
+
+fn finding(word: &str, severity: Severity, found: String, advice: &str) -> Finding {
+    Finding { word: word.into(), severity, found, advice: advice.into() }
+}

@@ -1,0 +1,781 @@
+//! The one loop: whatever happens becomes an input of a machine, then everything decided is carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast;
+
+use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
+use super::persist::{self, Kept, Pace};
+use super::world::World;
+use super::{Error, SOCKET, doctor};
+use crate::adapters::clock::{self, Alarm};
+use crate::adapters::conntrack::Conntrack;
+use crate::adapters::control::{Asked, Control, Reply, line};
+use crate::adapters::dhcp::Dhcp;
+use crate::adapters::enrolment::Enrolment;
+use crate::adapters::hostapd::{Hostapd, HostapdEvent};
+use crate::adapters::keep;
+use crate::adapters::link::keeper::{LinkEvent, Opening, keep as keep_link};
+use crate::adapters::nftables::{self, Abilities, Enforced, NftEvent, NftEvents, Nftables};
+use crate::adapters::rtnetlink::{Rtnetlink, RtnetlinkEvent, RtnetlinkEvents};
+use crate::adapters::wpa_ctrl;
+use crate::config::gateway::{self, LayoutChoice, Settings};
+use crate::logic::backoff::Backoff;
+use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
+use crate::logic::presence::{self, Presence};
+use crate::logic::upstream::{self, Upstream};
+use crate::model::{BootTime, Cause, GrantSpec, Holder, Incarnation, MacAddr, Origin, Refusal};
+use crate::wire::claim::CoordinatorAddress;
+use crate::wire::gateway::ToGateway;
+use crate::wire::hello::Role;
+use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, Layout, LinkState, Target};
+use crate::wire::sign::{new_boot_id, new_grant_id, random, service_id};
+
+/// Events that a slow watcher may be behind before some are left out.
+const EVENTS_KEPT: usize = 1024;
+
+/// How long after a station came hostapd is asked who is there.
+const LIST_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the end of an eviction or a link in order may hold up a stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM or SIGINT. What is enforced stays enforced when it ends.
+///
+/// `path` is where the settings came from: SIGHUP reads it again. `ready` is called once everything stands.
+/// Needs a current-thread tokio runtime with time, net and signals.
+pub async fn run(settings: Settings, path: PathBuf, ready: impl FnOnce()) -> Result<(), Error> {
+    let mut drive = Drive::start(settings, path).await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    ready();
+    drive.turn().await?;
+    drive.stop().await
+}
+
+struct Drive {
+    gateway: Gateway,
+    path: PathBuf,
+    hostapd: Hostapd,
+    rtnetlink: RtnetlinkEvents,
+    nft: NftEvents,
+    control: Control<GatewayRequest>,
+    alarm: Alarm,
+    enrolment: Option<Enrolment>,
+    watchdog: Option<(Duration, BootTime)>,
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Drive {
+    async fn start(mut settings: Settings, path: PathBuf) -> Result<Self, Error> {
+        let system = |what| move |source| Error::System { what, source };
+        let now = clock::now();
+        if settings.name.is_empty() {
+            settings.name = host_name();
+        }
+        let control_dir = settings.runtime_dir.join("ctrl");
+        std::fs::create_dir_all(&control_dir).map_err(system("the runtime directory"))?;
+        wpa_ctrl::remove_stale(&control_dir);
+        let socket = settings.runtime_dir.join(SOCKET);
+        // First of all: a second daemon on this machine ends here.
+        let control = Control::listen(&socket).map_err(|source| Error::Control { path: socket, source })?;
+        let identity = Arc::new(keep::load_identity(&settings.state_dir.join("gateway.pk8"))?);
+        let enrolment = enrolment(&settings)?;
+
+        let rtnetlink_events = RtnetlinkEvents::open()?;
+        let rtnetlink = Rtnetlink;
+        let heard = hear(rtnetlink).await?;
+        let mut world = World::default();
+        world.learn(&heard.links, &heard.addresses);
+
+        let abilities = nftables::probe("lo", settings.layout == LayoutChoice::Bridge)?;
+        let layout = choose(&settings, abilities)?;
+        let owned = settings.own_table && !settings.names_by_dnsmasq;
+        let mut nft = Nftables::open(layout, owned, abilities)?;
+        let nft_events = NftEvents::listen(nft.port()).map_err(system("the nftables multicast group"))?;
+
+        let mut figures = BTreeMap::new();
+        let grants = adopt(&mut nft, &settings, abilities, now, &mut figures);
+        let running = persist::load_running(&settings.runtime_dir);
+
+        let boot = new_boot_id();
+        let upstream = enrolment.as_ref().map(|enrolment| {
+            Upstream::new(enrolment.coordinator.key, identity.public(), boot, running.upstream)
+        });
+        let mut backoff = Backoff::default();
+        let link = enrolment.as_ref().map(|enrolment| {
+            let opening = Opening {
+                address: enrolment.coordinator.clone(),
+                identity: identity.clone(),
+                role: Role::Gateway,
+                boot,
+                claim: enrolment.claim.clone(),
+            };
+            keep_link(opening, move |stood, not_before| {
+                backoff.wait(stood, not_before, u64::from_le_bytes(random()))
+            })
+        });
+        let link_state = match &enrolment {
+            None => LinkState::Alone,
+            Some(enrolment) => LinkState::Down {
+                host: enrolment.coordinator.host.clone(),
+                why: "no attempt has ended yet".to_owned(),
+            },
+        };
+        let hostapd = Hostapd::watch(settings.hostapd_directory.clone(), control_dir);
+        let dhcp = Dhcp::new(settings.lease_file.clone());
+        let watchdog = sd_notify::watchdog_enabled().map(|interval| (interval / 2, now));
+        let mut gateway = Gateway {
+            service: service_id(identity.public()),
+            started: now,
+            world,
+            grants,
+            presence: Presence::default(),
+            upstream,
+            nft,
+            hostapd: hostapd.control(),
+            conntrack: Conntrack::open().map_err(|error| Error::System {
+                what: "connection tracking",
+                source: std::io::Error::other(error),
+            })?,
+            rtnetlink,
+            dhcp,
+            link,
+            link_state,
+            coordinator_at: Vec::new(),
+            figures,
+            pinned: BTreeSet::new(),
+            pending: FuturesUnordered::new(),
+            waves: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            events: broadcast::channel(EVENTS_KEPT).0,
+            restored: 0,
+            dropped: 0,
+            pace: Pace::new(now),
+            rebuild_at: None,
+            lost_at: None,
+            rebuilt_at: now,
+            snapshot_at: Some(now + SNAPSHOT_EVERY),
+            list_at: None,
+            running_changed: false,
+            refused: false,
+            settings,
+        };
+        gateway.begin(now);
+        if gateway.refused {
+            // Whoever starts it sees why at once; the tables that stand are left as they are.
+            let ruleset = gateway.nft.stands(&[]);
+            tracing::error!(?ruleset, "the ruleset could not be put in place at the start");
+        }
+        feed(&mut gateway, heard);
+        let ending = running.ending.iter().map(|(kept, cause)| (kept.grant(now), *cause)).collect();
+        gateway.grants.resume(ending, now);
+        gateway.announce();
+        resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
+        gateway.settle(now);
+        #[cfg(feature = "dbus")]
+        tokio::spawn(crate::adapters::dbus::run(control.asker()));
+        Ok(Self {
+            gateway,
+            path,
+            hostapd,
+            rtnetlink: rtnetlink_events,
+            nft: nft_events,
+            control,
+            alarm: Alarm::new().map_err(system("timerfd"))?,
+            enrolment,
+            watchdog,
+            terminate: signal(SignalKind::terminate()).map_err(system("signals"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(system("signals"))?,
+            hang_up: signal(SignalKind::hangup()).map_err(system("signals"))?,
+        })
+    }
+
+    async fn turn(&mut self) -> Result<(), Error> {
+        loop {
+            let wake_at = self.wake_at();
+            let gateway = &mut self.gateway;
+            let link = gateway.link.as_mut();
+            tokio::select! {
+                // An eviction before everything else: it comes by the control socket or the link.
+                biased;
+                asked = self.control.next() => self.answer(asked),
+                event = async { match link { Some(link) => link.next().await, None => std::future::pending().await } } =>
+                    self.link_event(event),
+                Some(done) = gateway.pending.next(), if !gateway.pending.is_empty() => self.done(done),
+                event = self.nft.next() => self.nft_event(&event),
+                event = self.rtnetlink.next_event() => self.rtnetlink_event(event?),
+                event = self.hostapd.next_event() => self.hostapd_event(event),
+                woken = self.alarm.wait_until(wake_at) => {
+                    woken.map_err(|source| Error::System { what: "timerfd", source })?;
+                    self.timeout();
+                }
+                _ = self.hang_up.recv() => self.reload(),
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+            }
+            let now = clock::now();
+            self.gateway.settle(now);
+        }
+    }
+
+    fn wake_at(&self) -> Option<BootTime> {
+        let gateway = &self.gateway;
+        let idle = gateway.grants.enforced().next().is_none();
+        let snapshot = gateway.snapshot_at.filter(|_| !idle);
+        let watchdog = self.watchdog.map(|(_, at)| at);
+        [
+            gateway.grants.poll_timeout(),
+            gateway.rebuild_at,
+            gateway.list_at,
+            gateway.pace.due(),
+            snapshot,
+            watchdog,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn timeout(&mut self) {
+        let now = clock::now();
+        self.gateway.grants.handle_timeout(now);
+        // The report of what just ended belongs before anything slower.
+        self.gateway.settle(now);
+        if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
+            self.gateway.rebuild(now);
+        }
+        if self.gateway.snapshot_at.is_some_and(|at| at <= now) {
+            self.gateway.snapshot_at = Some(now + SNAPSHOT_EVERY);
+            match self.gateway.nft.enforced() {
+                Ok(found) => self.gateway.remember(&found),
+                Err(error) => tracing::debug!(%error, "figures"),
+            }
+        }
+        if self.gateway.list_at.is_some_and(|at| at <= now) {
+            self.gateway.list_at = None;
+            let bsses: Vec<String> = self.gateway.presence.bsses().keys().cloned().collect();
+            bsses.into_iter().for_each(|bss| list(&mut self.gateway, bss));
+        }
+        if self.gateway.pace.due().is_some_and(|at| at <= now) {
+            self.save(now);
+        }
+        if let Some((interval, at)) = &mut self.watchdog
+            && *at <= now
+        {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            *at = now + *interval;
+        }
+    }
+
+    fn save(&mut self, now: BootTime) {
+        match self.gateway.nft.enforced() {
+            Ok(found) => self.gateway.remember(&found),
+            Err(error) => tracing::debug!(%error, "figures"),
+        }
+        let figures = &self.gateway.figures;
+        let kept: Vec<Kept> = self
+            .gateway
+            .grants
+            .held()
+            .map(|grant| {
+                let (used, moved) = figures.get(&grant.id).copied().unwrap_or_default();
+                Kept::new(grant, used, moved, now)
+            })
+            .collect();
+        if let Err(error) = persist::save_grants(&self.gateway.settings.state_dir, &kept) {
+            tracing::error!(%error, "grants would not survive a reboot; trying again in a while");
+            self.gateway.pace.written(now);
+            return self.gateway.pace.changed(false, now);
+        }
+        self.gateway.pace.written(now);
+    }
+
+    fn answer(&mut self, asked: Asked<GatewayRequest>) {
+        let now = clock::now();
+        let Asked { request, reply } = asked;
+        match request {
+            GatewayRequest::Status => reply.ok(self.gateway.status(now)),
+            GatewayRequest::Stations => reply.ok(self.gateway.station_rows()),
+            GatewayRequest::Grants => reply.ok(self.gateway.grant_rows(now)),
+            GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
+            GatewayRequest::Evict { target } => self.evict(target, reply, now),
+            GatewayRequest::Watch => {
+                reply.stream(self.gateway.events.subscribe(), |events| line(&Event::Missed { events }));
+            }
+            GatewayRequest::Doctor => doctor::examine(&mut self.gateway, reply),
+        }
+    }
+
+    fn grant(&mut self, asked: &[GrantAsk], reply: Reply, now: BootTime) {
+        let specs: Vec<GrantSpec> = asked
+            .iter()
+            .map(|ask| GrantSpec {
+                id: new_grant_id(),
+                lease: ask.lease,
+                quota: ask.quota,
+                holder: Holder::Station,
+                station: ask.station,
+                incarnation: Incarnation(1),
+            })
+            .collect();
+        if let Err(refusal) = self.check(&specs) {
+            return reply.refuse(refusal);
+        }
+        let granted: Vec<Granted> =
+            specs.iter().map(|spec| Granted { id: spec.id, station: spec.station }).collect();
+        self.gateway.refused = false;
+        self.gateway.grants.handle_input(grants::Input::Give { grants: specs, origin: Origin::Owner }, now);
+        self.gateway.settle(now);
+        if self.gateway.refused {
+            for one in &granted {
+                let input = grants::Input::Take { grant: one.id, incarnation: None, cause: Cause::Owner };
+                self.gateway.grants.handle_input(input, now);
+            }
+            let sentence =
+                "the kernel refused to let them in; nothing was granted; see the log and `wayleave doctor`";
+            return reply.refuse(Refusal::new("kernel-refused", sentence));
+        }
+        reply.ok(granted);
+    }
+
+    fn check(&self, specs: &[GrantSpec]) -> Result<(), Refusal> {
+        self.gateway.grants.check(specs)?;
+        for spec in specs {
+            if self.gateway.world.is_ours(spec.station) {
+                let sentence = format!("{} is the address of an interface of this gateway", spec.station);
+                return Err(Refusal::new("own-address", sentence));
+            }
+            if spec.lease.is_some_and(|lease| lease.0 == 0) {
+                let sentence =
+                    format!("{}: a time of 0 grants nothing; leave it out to grant for good", spec.station);
+                return Err(Refusal::new("no-time", sentence));
+            }
+            if spec.quota == Some(0) {
+                let sentence =
+                    format!("{}: a quota of 0 grants nothing; leave it out for no limit", spec.station);
+                return Err(Refusal::new("no-bytes", sentence));
+            }
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, target: Target, reply: Reply, now: BootTime) {
+        let found: Option<Grant> = match target {
+            Target::Station(station) => self.gateway.grants.of_station(station).cloned(),
+            Target::Grant(id) => self.gateway.grants.get(id).cloned(),
+        };
+        let Some(grant) = found else {
+            let what = match target {
+                Target::Station(station) => format!("station {station} has no grant"),
+                Target::Grant(id) => format!("there is no grant {id}"),
+            };
+            return reply.refuse(Refusal::new("no-grant", format!("{what}; see `wayleave grants`")));
+        };
+        self.gateway.waiting.entry(grant.id).or_default().push(reply);
+        let input = match target {
+            Target::Station(station) => grants::Input::TakeStation { station, cause: Cause::Owner },
+            Target::Grant(id) => grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner },
+        };
+        self.gateway.grants.handle_input(input, now);
+    }
+
+    fn link_event(&mut self, event: LinkEvent<ToGateway>) {
+        let gateway = &mut self.gateway;
+        let Some(enrolment) = &mut self.enrolment else { return };
+        let host = enrolment.coordinator.host.clone();
+        let Some(upstream) = &mut gateway.upstream else { return };
+        match event {
+            LinkEvent::Up { nonce, .. } => {
+                upstream.handle_input(upstream::Input::Up(nonce));
+                gateway.link_state = LinkState::Up { host };
+                gateway.tell(&Event::Link { state: gateway.link_state.clone() });
+                if enrolment.claim.is_some() {
+                    *enrolment = enrolment.clone().without_claim();
+                    if let Err(error) = enrolment.keep(&gateway.settings.state_dir) {
+                        tracing::warn!(%error, "the used claim code stays on disk");
+                    }
+                }
+                resolve(gateway, Some(&enrolment.coordinator));
+            }
+            LinkEvent::Message(ToGateway::Notice(signed)) => {
+                upstream.handle_input(upstream::Input::Signed(signed))
+            }
+            LinkEvent::Message(ToGateway::ReportTaken { number }) => {
+                upstream.handle_input(upstream::Input::ReportTaken(number));
+            }
+            LinkEvent::Malformed { why } => gateway.drop_outside(Refusal::new("malformed", why)),
+            LinkEvent::Down { word, why, retry_in } => {
+                tracing::info!(word, why, ?retry_in, "no link to the coordinator");
+                upstream.handle_input(upstream::Input::Down);
+                gateway.link_state = LinkState::Down { host, why };
+                gateway.tell(&Event::Link { state: gateway.link_state.clone() });
+                resolve(gateway, Some(&enrolment.coordinator));
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let now = clock::now();
+        let gateway = &mut self.gateway;
+        match done {
+            Done::Step { wave, step, outcomes } => {
+                let input = grants::Input::StepDone { wave, step, outcomes, moved: BTreeMap::new() };
+                gateway.grants.handle_input(input, now);
+            }
+            Done::Presence(answer) => gateway.send(answer),
+            Done::Resolved(addresses) => {
+                if !addresses.is_empty() && addresses != gateway.coordinator_at {
+                    gateway.coordinator_at = addresses;
+                    gateway.rebuild_soon(false, now);
+                }
+            }
+            Done::Heard(heard) => {
+                gateway.world.learn(&heard.links, &heard.addresses);
+                feed(gateway, heard);
+                gateway.rebuild_soon(false, now);
+            }
+            Done::Stations { bss, stations } => {
+                let here: BTreeSet<MacAddr> = stations
+                    .into_iter()
+                    .filter(|info| info.state.is_present())
+                    .map(|info| info.mac)
+                    .collect();
+                let known: BTreeSet<MacAddr> = gateway
+                    .presence
+                    .stations()
+                    .filter(|(_, found)| found.bsses.contains(&bss))
+                    .map(|(station, _)| station)
+                    .collect();
+                for station in here.difference(&known).copied() {
+                    gateway.presence.handle_input(presence::Input::Associated { bss: bss.clone(), station });
+                    gateway.list_at.get_or_insert(now + LIST_AFTER);
+                }
+                for station in known.difference(&here).copied() {
+                    gateway
+                        .presence
+                        .handle_input(presence::Input::Disassociated { bss: bss.clone(), station });
+                }
+            }
+            Done::Doctor(reply, findings) => reply.ok(findings),
+            Done::Nothing => {}
+        }
+    }
+
+    fn nft_event(&mut self, event: &NftEvent) {
+        let now = clock::now();
+        match event {
+            NftEvent::Spent(grant, _) => {
+                self.gateway.grants.handle_input(grants::Input::Spent { grant: *grant }, now);
+            }
+            NftEvent::Disturbed => self.gateway.rebuild_soon(true, now),
+            NftEvent::Overrun => self.gateway.rebuild_soon(false, now),
+        }
+        // At once, unless somebody destroys it over and over.
+        if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
+            self.gateway.rebuild(now);
+        }
+    }
+
+    fn rtnetlink_event(&mut self, event: RtnetlinkEvent) {
+        let now = clock::now();
+        let gateway = &mut self.gateway;
+        let matters = match event {
+            RtnetlinkEvent::Link(link) => gateway.world.link(link),
+            RtnetlinkEvent::LinkGone { index } => gateway.world.link_gone(index),
+            RtnetlinkEvent::Address(address) => gateway.world.address(address),
+            RtnetlinkEvent::AddressGone(address) => gateway.world.address_gone(&address),
+            RtnetlinkEvent::Neighbour(neighbour) => {
+                if gateway.world.is_shared(&gateway.settings, neighbour.index)
+                    && !gateway.world.is_ours(neighbour.mac)
+                    && let Some(interface) = gateway.world.name(neighbour.index)
+                {
+                    let input = presence::Input::Neighbour {
+                        interface: interface.to_owned(),
+                        station: neighbour.mac,
+                        ip: neighbour.ip,
+                    };
+                    gateway.presence.handle_input(input);
+                }
+                false
+            }
+            RtnetlinkEvent::NeighbourGone { index, ip, .. } => {
+                if let Some(interface) = gateway.world.name(index) {
+                    let interface = interface.to_owned();
+                    gateway.presence.handle_input(presence::Input::NeighbourGone { interface, ip });
+                }
+                false
+            }
+            RtnetlinkEvent::Fdb(entry) | RtnetlinkEvent::FdbGone(entry) if entry.local => false,
+            RtnetlinkEvent::Fdb(entry) => {
+                if gateway.world.is_shared(&gateway.settings, entry.port)
+                    && let Some(port) = gateway.world.name(entry.port)
+                {
+                    let input = presence::Input::Bridged { port: port.to_owned(), station: entry.mac };
+                    gateway.presence.handle_input(input);
+                }
+                false
+            }
+            RtnetlinkEvent::FdbGone(entry) => {
+                if let Some(port) = gateway.world.name(entry.port) {
+                    let input = presence::Input::Unbridged { port: port.to_owned(), station: entry.mac };
+                    gateway.presence.handle_input(input);
+                }
+                false
+            }
+            RtnetlinkEvent::Overrun => {
+                let rtnetlink = gateway.rtnetlink;
+                gateway.pending.push(Box::pin(async move {
+                    let heard = hear(rtnetlink).await.unwrap_or_else(|error| {
+                        tracing::warn!(%error, "interfaces and neighbours");
+                        Heard::default()
+                    });
+                    Done::Heard(heard)
+                }));
+                false
+            }
+        };
+        if matters {
+            gateway.announce();
+            gateway.rebuild_soon(false, now);
+        }
+    }
+
+    fn hostapd_event(&mut self, event: HostapdEvent) {
+        let gateway = &mut self.gateway;
+        match event {
+            HostapdEvent::BssUp(info) => {
+                let bss = info.name.clone();
+                let input = presence::Input::BssUp { bss: info.name, bssid: info.bssid, ssid: info.ssid };
+                gateway.presence.handle_input(input);
+                list(gateway, bss);
+            }
+            HostapdEvent::BssDown { bss } => gateway.presence.handle_input(presence::Input::BssDown { bss }),
+            HostapdEvent::StationConnected { bss, station, .. } => {
+                gateway.presence.handle_input(presence::Input::Associated { bss, station });
+                // hostapd does not wait for a reader: when many come at once it leaves some out.
+                gateway.list_at.get_or_insert(clock::now() + LIST_AFTER);
+            }
+            HostapdEvent::StationDisconnected { bss, station } => {
+                gateway.presence.handle_input(presence::Input::Disassociated { bss, station });
+            }
+        }
+    }
+
+    /// SIGHUP: what is shared and open may change; stations are not touched.
+    fn reload(&mut self) {
+        let mut settings = match gateway::load(&self.path) {
+            Ok(settings) => settings,
+            Err(error) => return tracing::error!(%error, "the settings stay as they are"),
+        };
+        if settings.name.is_empty() {
+            settings.name = host_name();
+        }
+        let now_ = &self.gateway.settings;
+        let fixed =
+            (now_.layout, now_.own_table, now_.names_by_dnsmasq, &now_.hostapd_directory, &now_.state_dir);
+        let wanted = (
+            settings.layout,
+            settings.own_table,
+            settings.names_by_dnsmasq,
+            &settings.hostapd_directory,
+            &settings.state_dir,
+        );
+        if fixed != wanted
+            || now_.runtime_dir != settings.runtime_dir
+            || now_.coordinator != settings.coordinator
+        {
+            tracing::warn!("layout, tables, directories and coordinator change at the next start");
+        }
+        let now_ = &mut self.gateway.settings;
+        now_.name = settings.name;
+        now_.networks = settings.networks;
+        now_.services = settings.services;
+        now_.prefixes = settings.prefixes;
+        now_.lease_file = settings.lease_file;
+        self.gateway.dhcp = Dhcp::new(self.gateway.settings.lease_file.clone());
+        tracing::info!("settings read again");
+        self.gateway.announce();
+        self.gateway.begin(clock::now());
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    async fn stop(mut self) -> Result<(), Error> {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
+        // Evictions under way are brought to their end; what is left goes on at the next start.
+        while !self.gateway.waves.is_empty() {
+            match tokio::time::timeout_at(deadline, self.gateway.pending.next()).await {
+                Ok(Some(done)) => self.done(done),
+                Ok(None) | Err(_) => break,
+            }
+            self.gateway.settle(clock::now());
+        }
+        self.save(clock::now());
+        if let Some(link) = self.gateway.link.take() {
+            link.close(STOP_PATIENCE).await;
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel enforces already; after a reboot, what was kept.
+fn adopt(
+    nft: &mut Nftables,
+    settings: &Settings,
+    abilities: Abilities,
+    now: BootTime,
+    figures: &mut BTreeMap<crate::model::GrantId, (u64, crate::model::Traffic)>,
+) -> Grants {
+    let mut found = nft.enforced().ok();
+    if found.is_none() {
+        // The daemon before this one may have used the other layout.
+        let other = match nft.layout() {
+            Layout::Netdev => Layout::Bridge,
+            Layout::Bridge => Layout::Netdev,
+        };
+        found = Nftables::open(other, false, abilities).and_then(|mut other| other.enforced()).ok();
+    }
+    if let Some(found) = found {
+        let grants =
+            found.iter().filter_map(|(station, enforced)| grant_of(*station, enforced, now)).collect();
+        for enforced in found.values() {
+            if let Some(tag) = enforced.tag {
+                figures.insert(tag.grant, (enforced.quota.map_or(0, |quota| quota.used), enforced.moved));
+            }
+        }
+        return Grants::adopt(grants, true);
+    }
+    let kept = persist::load_grants(&settings.state_dir);
+    for one in &kept {
+        figures.insert(one.grant(now).id, one.figures());
+    }
+    // They are put into the kernel with the first ruleset.
+    Grants::adopt(kept.iter().map(|kept| kept.grant(now)).collect(), true)
+}
+
+fn grant_of(station: MacAddr, enforced: &Enforced, now: BootTime) -> Option<Grant> {
+    let tag = enforced.tag?;
+    Some(Grant {
+        id: tag.grant,
+        station,
+        origin: tag.origin,
+        holder: tag.holder,
+        incarnation: tag.incarnation,
+        deadline: enforced.expires_in.map(|left| now + left.saturating_sub(KERNEL_GRACE)),
+        quota: enforced.quota.map(|quota| quota.limit),
+    })
+}
+
+fn choose(settings: &Settings, abilities: Abilities) -> Result<Layout, Error> {
+    let netdev = abilities.ingress_hook && abilities.egress_hook;
+    match settings.layout.layout() {
+        Some(Layout::Netdev) if netdev => Ok(Layout::Netdev),
+        Some(Layout::Netdev) => Err(Error::NoLayout {
+            wanted: "in layout netdev",
+            lacks: "it needs the netdev ingress and egress hooks (CONFIG_NETFILTER_EGRESS, 5.16); use layout = \"auto\"",
+        }),
+        Some(Layout::Bridge) if abilities.bridge_family => Ok(Layout::Bridge),
+        Some(Layout::Bridge) => Err(Error::NoLayout {
+            wanted: "in layout bridge",
+            lacks: "it needs the bridge family of nftables (CONFIG_NF_TABLES_BRIDGE, kmod-nft-bridge)",
+        }),
+        None if netdev => Ok(Layout::Netdev),
+        None if abilities.bridge_family => Ok(Layout::Bridge),
+        None => Err(Error::NoLayout {
+            wanted: "access",
+            lacks: "it has neither the netdev egress hook (CONFIG_NETFILTER_EGRESS) nor the bridge family (kmod-nft-bridge)",
+        }),
+    }
+}
+
+fn enrolment(settings: &Settings) -> Result<Option<Enrolment>, Error> {
+    let kept = Enrolment::load(&settings.state_dir)?;
+    Ok(match &settings.coordinator {
+        None => kept,
+        // A claim belongs to the coordinator that gave it.
+        Some(coordinator) => Some(
+            kept.filter(|kept| kept.coordinator == *coordinator)
+                .unwrap_or(Enrolment { coordinator: coordinator.clone(), claim: None }),
+        ),
+    })
+}
+
+async fn hear(rtnetlink: Rtnetlink) -> Result<Heard, Error> {
+    Ok(Heard {
+        links: rtnetlink.links().await?,
+        addresses: rtnetlink.addresses().await?,
+        neighbours: rtnetlink.neighbours().await?,
+        fdb: rtnetlink.fdb().await?,
+    })
+}
+
+/// Everything that bridge and neighbour table know, anew.
+fn feed(gateway: &mut Gateway, heard: Heard) {
+    gateway.presence.handle_input(presence::Input::Forget);
+    for entry in heard.fdb.into_iter().filter(|entry| !entry.local) {
+        if gateway.world.is_shared(&gateway.settings, entry.port)
+            && let Some(port) = gateway.world.name(entry.port)
+        {
+            let port = port.to_owned();
+            gateway.presence.handle_input(presence::Input::Bridged { port, station: entry.mac });
+        }
+    }
+    for neighbour in heard.neighbours {
+        if gateway.world.is_shared(&gateway.settings, neighbour.index)
+            && !gateway.world.is_ours(neighbour.mac)
+            && let Some(interface) = gateway.world.name(neighbour.index)
+        {
+            let interface = interface.to_owned();
+            let input = presence::Input::Neighbour { interface, station: neighbour.mac, ip: neighbour.ip };
+            gateway.presence.handle_input(input);
+        }
+    }
+    gateway.presence.handle_input(presence::Input::Remembered);
+}
+
+/// Asks hostapd who is associated with a BSS.
+fn list(gateway: &mut Gateway, bss: String) {
+    let hostapd = gateway.hostapd.clone();
+    gateway.pending.push(Box::pin(async move {
+        match hostapd.stations(&bss).await {
+            Ok(stations) => Done::Stations { bss, stations },
+            Err(error) => {
+                tracing::warn!(%error, "stations of a BSS");
+                Done::Nothing
+            }
+        }
+    }));
+}
+
+/// Asks for the coordinator's addresses: stations without a grant reach it, too.
+fn resolve(gateway: &mut Gateway, coordinator: Option<&CoordinatorAddress>) {
+    let Some(coordinator) = coordinator else { return };
+    let (name, port) = (coordinator.name().to_owned(), coordinator.port());
+    gateway.pending.push(Box::pin(async move {
+        let mut addresses: Vec<(IpAddr, u16)> = match tokio::net::lookup_host((name, port)).await {
+            Ok(found) => found.map(|address| (address.ip(), port)).collect(),
+            Err(error) => {
+                tracing::debug!(%error, "the coordinator's addresses");
+                Vec::new()
+            }
+        };
+        addresses.sort_unstable();
+        addresses.dedup();
+        Done::Resolved(addresses)
+    }));
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().chars().filter(|char| !char.is_control()).take(64).collect())
+        .unwrap_or_default()
+}

@@ -1,0 +1,455 @@
+//! Action -> adapter call. Here the decisions of `logic/` and the machinery of `adapters/` meet; a newcomer
+//! sees what the program does.
+//!
+//! nftables is spoken to at once: a transaction takes microseconds. Everything slower is a step that reports
+//! back (`steps.rs`). Nothing is decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::broadcast;
+
+use super::persist::{Pace, Running};
+use super::steps::{self, Known};
+use super::world::World;
+use crate::adapters::clock;
+use crate::adapters::conntrack::Conntrack;
+use crate::adapters::control::{Reply, line};
+use crate::adapters::dhcp::Dhcp;
+use crate::adapters::hostapd::{HostapdControl, StationInfo};
+use crate::adapters::link::keeper::KeptLink;
+use crate::adapters::nftables::{Admission, Enforced, Nftables, Openings, Quota, Ruleset};
+use crate::adapters::rtnetlink::{Address, Fdb, Link, Neighbour, Rtnetlink};
+use crate::config::gateway::Settings;
+use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
+use crate::logic::presence::{self, Presence};
+use crate::logic::upstream::{self, Upstream};
+use crate::model::{BootTime, Bssid, GrantId, MacAddr, Origin, ServiceId, StepOutcome, Traffic};
+use crate::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway, grants_digest};
+use crate::wire::local::{Event, Evicted, LinkState};
+
+/// After a failure, and between two repairs of what somebody else keeps destroying.
+const REPAIR_PAUSE: Duration = Duration::from_millis(100);
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// How old the figures are at most from which counters go on after a foreign flush.
+pub(super) const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
+
+/// What ends later.
+pub(super) enum Done {
+    /// A step of an eviction wave.
+    Step { wave: u64, step: crate::model::Step, outcomes: BTreeMap<GrantId, StepOutcome> },
+    /// An inquiry.
+    Presence(FromGateway),
+    /// The coordinator's addresses.
+    Resolved(Vec<(IpAddr, u16)>),
+    /// Everything that rtnetlink knows.
+    Heard(Heard),
+    /// The stations of a BSS.
+    Stations { bss: String, stations: Vec<StationInfo> },
+    /// What the doctor found.
+    Doctor(Reply, Vec<crate::wire::local::Finding>),
+    /// Something that came to nothing.
+    Nothing,
+}
+
+/// Everything that rtnetlink knows.
+#[derive(Default)]
+pub(super) struct Heard {
+    pub links: Vec<Link>,
+    pub addresses: Vec<Address>,
+    pub neighbours: Vec<Neighbour>,
+    pub fdb: Vec<Fdb>,
+}
+
+pub(super) type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = Done>>>>;
+
+/// The gateway: machines, adapters, and what binds them.
+pub(super) struct Gateway {
+    pub settings: Settings,
+    pub service: ServiceId,
+    pub started: BootTime,
+    pub world: World,
+    pub grants: Grants,
+    pub presence: Presence,
+    pub upstream: Option<Upstream>,
+    pub nft: Nftables,
+    pub hostapd: HostapdControl,
+    pub conntrack: Conntrack,
+    pub rtnetlink: Rtnetlink,
+    pub dhcp: Dhcp,
+    pub link: Option<KeptLink<FromGateway, ToGateway>>,
+    pub link_state: LinkState,
+    pub coordinator_at: Vec<(IpAddr, u16)>,
+    /// What each grant had used and moved when the kernel was last looked at.
+    pub figures: BTreeMap<GrantId, (u64, Traffic)>,
+    /// Addresses that the kernel knows to be pinned.
+    pub pinned: BTreeSet<(IpAddr, MacAddr)>,
+    pub pending: Pending,
+    /// What each wave frees, as it was when the wave began.
+    pub waves: BTreeMap<u64, BTreeMap<GrantId, Known>>,
+    /// Who waits for the end of an eviction.
+    pub waiting: BTreeMap<GrantId, Vec<Reply>>,
+    pub events: broadcast::Sender<Arc<[u8]>>,
+    pub restored: u64,
+    pub dropped: u64,
+    pub pace: Pace,
+    pub rebuild_at: Option<BootTime>,
+    /// The tables were gone: the next rebuild is a restoration, since then.
+    pub lost_at: Option<BootTime>,
+    pub rebuilt_at: BootTime,
+    pub snapshot_at: Option<BootTime>,
+    /// When hostapd is asked again who is there.
+    pub list_at: Option<BootTime>,
+    pub running_changed: bool,
+    /// The kernel refused the last change; the coordinator is not told that it was carried out.
+    pub refused: bool,
+}
+
+impl Gateway {
+    /// Carries out everything that the machines have decided.
+    pub fn settle(&mut self, now: BootTime) {
+        loop {
+            if let Some(action) = self.grants.poll_action() {
+                self.grants_action(action, now);
+            } else if let Some(action) = self.presence.poll_action() {
+                self.presence_action(action);
+            } else if let Some(action) = self.upstream.as_mut().and_then(Upstream::poll_action) {
+                self.upstream_action(action, now);
+            } else {
+                break;
+            }
+        }
+        if std::mem::take(&mut self.running_changed) {
+            self.keep_running(now);
+        }
+    }
+
+    fn grants_action(&mut self, action: grants::Action, now: BootTime) {
+        match action {
+            grants::Action::Enforce { grants, instead_of } => self.enforce(&grants, &instead_of, now),
+            grants::Action::Refresh { grants } => {
+                let admissions: Vec<Admission> =
+                    grants.iter().map(|grant| self.admission(grant, now)).collect();
+                if let Err(error) = self.nft.refresh(&admissions) {
+                    self.kernel_refused(&error, now);
+                }
+            }
+            grants::Action::Rebuild => self.rebuild(now),
+            grants::Action::Step { wave, step, targets } => steps::start(self, wave, step, &targets, now),
+            grants::Action::Report { report, origin } => {
+                self.figures.remove(&report.grant);
+                self.waves.retain(|_, known| {
+                    known.remove(&report.grant);
+                    !known.is_empty()
+                });
+                self.tell(&Event::Evicted { report: report.clone() });
+                for reply in self.waiting.remove(&report.grant).unwrap_or_default() {
+                    reply.ok(Evicted { report: report.clone() });
+                }
+                if let (Origin::Coordinator, Some(upstream)) = (origin, &mut self.upstream) {
+                    upstream.handle_input(upstream::Input::Over(report));
+                }
+                self.running_changed = true;
+            }
+            grants::Action::Changed { by_hand } => self.pace.changed(by_hand, now),
+        }
+    }
+
+    fn enforce(&mut self, grants: &[Grant], instead_of: &[Target], now: BootTime) {
+        let stations = instead_of.iter().map(|target| target.station);
+        let before = self.nft.enforced_of(stations).unwrap_or_else(|error| {
+            tracing::warn!(%error, "figures of replaced grants");
+            BTreeMap::new()
+        });
+        self.remember(&before);
+        let admissions: Vec<Admission> = grants.iter().map(|grant| self.admission(grant, now)).collect();
+        let replaced: Vec<(MacAddr, Option<GrantId>)> = instead_of
+            .iter()
+            .filter(|target| before.contains_key(&target.station))
+            .map(|target| (target.station, target.limited.then_some(target.grant)))
+            .collect();
+        match self.nft.admit(&admissions, &replaced) {
+            Ok(()) => {
+                for grant in grants {
+                    self.tell(&Event::Admitted { grant: grant.id, station: grant.station });
+                    self.pin_station(grant.station);
+                }
+                if self.snapshot_at.is_none() {
+                    self.snapshot_at = Some(now + SNAPSHOT_EVERY);
+                }
+            }
+            Err(error) => self.kernel_refused(&error, now),
+        }
+        for target in instead_of {
+            let moved = before.get(&target.station).map(|found| found.moved).unwrap_or_default();
+            self.grants.handle_input(grants::Input::Superseded { grant: target.grant, moved }, now);
+        }
+    }
+
+    /// Nothing of the last change took effect. Everything is said again soon, whole.
+    fn kernel_refused(&mut self, error: &dyn std::error::Error, now: BootTime) {
+        tracing::error!(%error, "the kernel does not enforce what it should; trying again");
+        self.refused = true;
+        self.grants.handle_input(grants::Input::RulesLost { refused: true }, now);
+    }
+
+    /// The ruleset that stands, where it is the one wanted, else a new one.
+    pub fn begin(&mut self, now: BootTime) {
+        match self.nft.go_on(&self.ruleset(now)) {
+            Ok(true) => {
+                tracing::info!("the tables stand as they should");
+                self.pinned.clear();
+                let pins: Vec<(IpAddr, MacAddr)> =
+                    self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect();
+                self.pin(&pins, &[]);
+            }
+            Ok(false) => self.rebuild(now),
+            Err(error) => {
+                tracing::warn!(%error, "the tables cannot be read; they are made anew");
+                self.rebuild(now);
+            }
+        }
+    }
+
+    /// Makes the kernel hold exactly what is decided, whatever it holds now.
+    pub fn rebuild(&mut self, now: BootTime) {
+        match self.nft.enforced() {
+            Ok(found) => self.remember(&found),
+            // There is no table.
+            Err(error) => tracing::debug!(%error, "no figures in the kernel"),
+        }
+        let ruleset = self.ruleset(now);
+        match self.nft.replace(&ruleset) {
+            Ok(()) => {
+                self.rebuild_at = None;
+                self.refused = false;
+                self.pinned = ruleset.pins.into_iter().collect();
+                if let Some(lost) = self.lost_at.take() {
+                    self.restored += 1;
+                    let took = clock::now().since(lost);
+                    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    self.tell(&Event::Restored { grants: count(ruleset.admissions.len()), took_us });
+                    tracing::warn!(took_us, "somebody deleted our table; it stands again");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ruleset does not stand; trying again");
+                self.refused = true;
+                self.rebuild_at = Some(now + FAILURE_PAUSE);
+            }
+        }
+        self.rebuilt_at = now;
+    }
+
+    /// The ruleset is to be said again soon. `lost`: because it is gone.
+    pub fn rebuild_soon(&mut self, lost: bool, now: BootTime) {
+        if lost {
+            self.lost_at.get_or_insert(now);
+        }
+        let at = now.max(self.rebuilt_at + REPAIR_PAUSE);
+        self.rebuild_at = Some(self.rebuild_at.map_or(at, |before| before.min(at)));
+    }
+
+    fn ruleset(&self, now: BootTime) -> Ruleset {
+        let layout = self.nft.layout();
+        Ruleset {
+            layout,
+            owned: self.nft.owned(),
+            interfaces: self.world.hooked(&self.settings, layout),
+            openings: Openings {
+                gateway: self.world.gateway_addresses(&self.settings),
+                services: self.settings.services.clone(),
+                coordinator: self.coordinator_at.clone(),
+                prefixes: self.settings.prefixes.clone(),
+            },
+            pins: self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect(),
+            admissions: self.grants.enforced().map(|grant| self.admission(grant, now)).collect(),
+        }
+    }
+
+    fn admission(&self, grant: &Grant, now: BootTime) -> Admission {
+        let (used, moved) = self.figures.get(&grant.id).copied().unwrap_or_default();
+        Admission {
+            station: grant.station,
+            grant: grant.id,
+            origin: grant.origin,
+            incarnation: grant.incarnation,
+            holder: grant.holder,
+            timeout: grant.deadline.map(|at| at.since(now) + KERNEL_GRACE),
+            quota: grant.quota.map(|limit| Quota { limit, used }),
+            moved,
+        }
+    }
+
+    /// Keeps in mind what the kernel has counted.
+    pub fn remember(&mut self, found: &BTreeMap<MacAddr, Enforced>) {
+        for enforced in found.values() {
+            if let Some(tag) = enforced.tag {
+                let used = enforced.quota.map_or(0, |quota| quota.used);
+                self.figures.insert(tag.grant, (used, enforced.moved));
+            }
+        }
+    }
+
+    fn presence_action(&mut self, action: presence::Action) {
+        match action {
+            presence::Action::Joined { station, interface } => {
+                self.tell(&Event::Joined { station, interface })
+            }
+            presence::Action::Gone { station, interface } => self.tell(&Event::Gone { station, interface }),
+            presence::Action::Pin(ip, mac) => {
+                if self.grants.of_station(mac).is_some() {
+                    self.pin(&[(ip, mac)], &[]);
+                }
+            }
+            presence::Action::Unpin(ip, mac) => {
+                if self.pinned.contains(&(ip, mac)) {
+                    self.pin(&[], &[(ip, mac)]);
+                }
+            }
+            presence::Action::BssesChanged => self.announce(),
+        }
+    }
+
+    /// The addresses of a station that was granted are its own.
+    fn pin_station(&mut self, station: MacAddr) {
+        let Some(found) = self.presence.get(station) else { return };
+        let own: BTreeSet<IpAddr> = found.addresses.keys().copied().collect();
+        let add: Vec<(IpAddr, MacAddr)> =
+            self.presence.pins().filter(|(ip, mac)| *mac == station && own.contains(ip)).collect();
+        self.pin(&add, &[]);
+    }
+
+    /// And those of one that is evicted are nobody's.
+    pub fn unpin_stations(&mut self, stations: &BTreeSet<MacAddr>) {
+        let remove: Vec<(IpAddr, MacAddr)> =
+            self.pinned.iter().filter(|(_, mac)| stations.contains(mac)).copied().collect();
+        self.pin(&[], &remove);
+    }
+
+    fn pin(&mut self, add: &[(IpAddr, MacAddr)], remove: &[(IpAddr, MacAddr)]) {
+        let add: Vec<_> = add.iter().filter(|pin| !self.pinned.contains(pin)).copied().collect();
+        if add.is_empty() && remove.is_empty() {
+            return;
+        }
+        match self.nft.pin(&add, remove) {
+            Ok(()) => {
+                remove.iter().for_each(|pin| {
+                    self.pinned.remove(pin);
+                });
+                self.pinned.extend(add);
+            }
+            Err(error) => tracing::warn!(%error, "addresses are not pinned"),
+        }
+    }
+
+    fn upstream_action(&mut self, action: upstream::Action, now: BootTime) {
+        let mut input = |input| self.grants.handle_input(input, now);
+        match action {
+            upstream::Action::Send(message) => self.send(message),
+            upstream::Action::SayHolds { unless } => {
+                let held = self.grants.held().filter(|grant| grant.origin == Origin::Coordinator);
+                let digest = grants_digest(held.map(Grant::digest_line));
+                if unless != Some(digest) {
+                    self.send(FromGateway::Holds { digest });
+                }
+            }
+            upstream::Action::Acknowledge { seq } => {
+                // What was given just now must be in the kernel first.
+                while let Some(action) = self.grants.poll_action() {
+                    self.grants_action(action, now);
+                }
+                if !self.refused {
+                    self.send(FromGateway::Acknowledge { seq });
+                }
+            }
+            upstream::Action::Give(grants) => {
+                input(grants::Input::Give { grants, origin: Origin::Coordinator })
+            }
+            upstream::Action::Take { grant, incarnation, cause } => {
+                input(grants::Input::Take { grant, incarnation: Some(incarnation), cause });
+            }
+            upstream::Action::Want(grants) => input(grants::Input::Want { grants }),
+            upstream::Action::Renew { lease } => input(grants::Input::Renew { lease }),
+            upstream::Action::Inquire { grant, inquiry } => steps::inquire(self, grant, inquiry),
+            upstream::Action::Dropped(refusal) => self.drop_outside(refusal),
+            upstream::Action::Changed => self.running_changed = true,
+        }
+    }
+
+    pub fn drop_outside(&mut self, refusal: crate::model::Refusal) {
+        self.dropped += 1;
+        tracing::warn!(word = refusal.word, "{}", refusal.sentence);
+        self.tell(&Event::Dropped { refusal });
+    }
+
+    pub fn send(&mut self, message: FromGateway) {
+        let Some(link) = &self.link else { return };
+        if let Err(error) = link.send(message) {
+            // Said again at the next link: reports and digests are level-triggered.
+            tracing::debug!(%error, "not said to the coordinator");
+        }
+    }
+
+    /// Tells the coordinator what is shared, if it has changed.
+    pub fn announce(&mut self) {
+        let networks = self
+            .settings
+            .networks
+            .iter()
+            .map(|network| {
+                let served = self.presence.bsses().iter().filter(|(bss, _)| {
+                    self.world
+                        .index(bss)
+                        .and_then(|index| self.world.network_of(&self.settings, index))
+                        .is_some_and(|found| found.interface == network.interface)
+                });
+                let mut bssids: Vec<Bssid> = Vec::new();
+                let mut ssid = network.ssid.clone();
+                for (_, bss) in served {
+                    bssids.push(bss.bssid);
+                    if !bss.ssid.as_bytes().is_empty() {
+                        ssid = bss.ssid.clone();
+                    }
+                }
+                if bssids.is_empty() {
+                    bssids.extend(self.world.bssid(&network.interface));
+                }
+                SharedNetwork { ssid, bssids, credential: network.credential.clone() }
+            })
+            .collect();
+        let announce = Announce { name: self.settings.name.clone(), service: self.service, networks };
+        if let Some(upstream) = &mut self.upstream {
+            upstream.handle_input(upstream::Input::Shares(announce));
+        }
+    }
+
+    pub fn tell(&self, event: &Event) {
+        // Without listeners there is nobody to tell.
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(line(event).into());
+        }
+    }
+
+    fn keep_running(&mut self, now: BootTime) {
+        let ending = self
+            .grants
+            .ending()
+            .map(|(grant, cause)| (super::persist::Kept::new(grant, 0, Traffic::default(), now), cause))
+            .collect();
+        let memory = self.upstream.as_ref().map(Upstream::memory).unwrap_or_default();
+        let running = Running { upstream: memory, ending };
+        if let Err(error) = super::persist::save_running(&self.settings.runtime_dir, &running) {
+            tracing::warn!(%error, "evictions under way would be forgotten by a restart");
+        }
+    }
+}
+
+pub(super) fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,88 @@
+//! What the owner is shown: status, stations, grants.
+
+use std::collections::BTreeMap;
+
+use super::effects::{Gateway, count};
+use crate::adapters::nftables::Enforced;
+use crate::model::{BootTime, MacAddr, Traffic};
+use crate::wire::local::{GatewayStatus, GrantRow, StationRow};
+
+impl Gateway {
+    /// The gateway at a glance.
+    pub fn status(&mut self, now: BootTime) -> GatewayStatus {
+        let (refused_packets, spoofed_packets) = self.nft.refusals().unwrap_or_default();
+        GatewayStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.settings.name.clone(),
+            service: self.service,
+            uptime: now.since(self.started).into(),
+            layout: self.nft.layout(),
+            owned: self.nft.owned(),
+            interfaces: self.world.hooked(&self.settings, self.nft.layout()),
+            bsses: count(self.presence.bsses().len()),
+            stations: count(self.presence.stations().count()),
+            grants: count(self.grants.held().count()),
+            link: self.link_state.clone(),
+            restored: self.restored,
+            dropped: self.dropped,
+            refused_packets,
+            spoofed_packets,
+        }
+    }
+
+    /// Every station that is present.
+    pub fn station_rows(&mut self) -> Vec<StationRow> {
+        let enforced = self.look();
+        let rows = self.presence.stations().map(|(mac, found)| {
+            let bss = found.bsses.first().and_then(|name| self.presence.bsses().get(name));
+            let interface = [found.bsses.first(), found.ports.first(), found.addresses.values().next()];
+            StationRow {
+                mac,
+                interface: interface.into_iter().flatten().next().cloned().unwrap_or_default(),
+                bssid: bss.map(|bss| bss.bssid),
+                ssid: bss.map(|bss| bss.ssid.clone()),
+                addresses: found.addresses.keys().copied().collect(),
+                grant: self.grants.of_station(mac).map(|grant| grant.id),
+                moved: enforced.get(&mac).map(|found| found.moved).unwrap_or_default(),
+            }
+        });
+        rows.collect()
+    }
+
+    /// Every grant that is held.
+    pub fn grant_rows(&mut self, now: BootTime) -> Vec<GrantRow> {
+        let enforced = self.look();
+        let rows = self.grants.held().map(|grant| {
+            let in_force = self.grants.of_station(grant.station).is_some_and(|best| best.id == grant.id);
+            let moved = match enforced.get(&grant.station) {
+                Some(found) if in_force => found.moved,
+                _ => self.figures.get(&grant.id).map_or(Traffic::default(), |(_, moved)| *moved),
+            };
+            GrantRow {
+                id: grant.id,
+                station: grant.station,
+                origin: grant.origin,
+                incarnation: grant.incarnation,
+                left: grant.deadline.map(|at| at.since(now).into()),
+                quota: grant.quota,
+                moved,
+                present: self.presence.get(grant.station).is_some(),
+            }
+        });
+        rows.collect()
+    }
+
+    /// What the kernel enforces now.
+    fn look(&mut self) -> BTreeMap<MacAddr, Enforced> {
+        match self.nft.enforced() {
+            Ok(found) => {
+                self.remember(&found);
+                found
+            }
+            Err(error) => {
+                tracing::warn!(%error, "figures");
+                BTreeMap::new()
+            }
+        }
+    }
+}

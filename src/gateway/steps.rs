@@ -1,0 +1,286 @@
+//! The steps of an eviction wave, and inquiries: what takes longer than a transaction.
+//!
+//! Each step works on what was known of its stations when the wave began, and ends with an outcome for every
+//! target. A peer that is not there is `Absent`, one that fails is `Failed` with a reason, and neither holds up
+//! the next step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+
+use super::effects::{Done, Gateway};
+use crate::adapters::dhcp::DhcpError;
+use crate::adapters::hostapd::{HostapdControl, HostapdError, StationInfo};
+use crate::adapters::rtnetlink::Deleted;
+use crate::logic::grants::{self, Target};
+use crate::model::{BootTime, GrantId, MacAddr, Step, StepOutcome};
+use crate::wire::gateway::{FromGateway, Presence};
+
+/// What was known of a station when its eviction began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Its addresses, with the index of the interface behind which each is.
+    pub addresses: BTreeMap<IpAddr, u32>,
+}
+
+/// Begins a step. Its end comes as [`Done::Step`], except for the first, which is over at once.
+pub(super) fn start(gateway: &mut Gateway, wave: u64, step: Step, targets: &[Target], now: BootTime) {
+    if step == Step::Enforcement {
+        return enforcement(gateway, wave, targets, now);
+    }
+    let known = gateway.waves.get(&wave).cloned().unwrap_or_default();
+    let targets: Vec<(Target, Known)> = targets
+        .iter()
+        .map(|target| (*target, known.get(&target.grant).cloned().unwrap_or_default()))
+        .collect();
+    match step {
+        Step::Enforcement => {}
+        Step::Flows => flows(gateway, wave, targets),
+        Step::Association => association(gateway, wave, targets),
+        Step::Neighbours => neighbours(gateway, wave, targets),
+        Step::Leases => leases(gateway, wave, targets),
+        Step::Verification => verification(gateway, wave, targets),
+    }
+}
+
+fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTime) {
+    let known = targets.iter().map(|target| (target.grant, known(gateway, target.station))).collect();
+    gateway.waves.insert(wave, known);
+    gateway.running_changed = true;
+    let stations: Vec<(MacAddr, Option<GrantId>)> =
+        targets.iter().map(|target| (target.station, target.limited.then_some(target.grant))).collect();
+    let (outcomes, moved) = match gateway.nft.dismiss(&stations) {
+        Ok(moved) => {
+            let outcome = |target: &Target| {
+                // One element for each direction.
+                let freed = if moved.contains_key(&target.station) { 2 } else { 0 };
+                (target.grant, StepOutcome::Done { freed })
+            };
+            (targets.iter().map(outcome).collect(), moved)
+        }
+        Err(error) => {
+            tracing::error!(%error, "stations are not shut out; the ruleset is said again");
+            gateway.refused = true;
+            gateway.grants.handle_input(grants::Input::RulesLost { refused: true }, now);
+            (every(targets, &failed(&error)), BTreeMap::new())
+        }
+    };
+    let stations: BTreeSet<MacAddr> = targets.iter().map(|target| target.station).collect();
+    gateway.unpin_stations(&stations);
+    for target in targets {
+        gateway.tell(&crate::wire::local::Event::Evicting {
+            cause: target.cause,
+            grant: target.grant,
+            station: target.station,
+        });
+    }
+    let now = crate::adapters::clock::now();
+    gateway
+        .grants
+        .handle_input(grants::Input::StepDone { wave, step: Step::Enforcement, outcomes, moved }, now);
+}
+
+fn known(gateway: &Gateway, station: MacAddr) -> Known {
+    let Some(found) = gateway.presence.get(station) else { return Known::default() };
+    let addresses = found
+        .addresses
+        .iter()
+        .filter_map(|(ip, interface)| Some((*ip, gateway.world.index(interface)?)))
+        .collect();
+    Known { addresses }
+}
+
+fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
+    let conntrack = gateway.conntrack.clone();
+    later(gateway, wave, Step::Flows, async move {
+        let addresses: Vec<IpAddr> =
+            targets.iter().flat_map(|(_, known)| known.addresses.keys().copied()).collect();
+        match conntrack.free(addresses).await {
+            Ok(freed) => targets
+                .iter()
+                .map(|(target, known)| {
+                    let flows = known.addresses.keys().filter_map(|ip| freed.per_address.get(ip)).sum();
+                    let outcome = match freed.left {
+                        0 => StepOutcome::Done { freed: flows },
+                        left => StepOutcome::Failed { why: format!("{left} flows are still there") },
+                    };
+                    (target.grant, outcome)
+                })
+                .collect(),
+            Err(error) => targets.iter().map(|(target, _)| (target.grant, failed(&error))).collect(),
+        }
+    });
+}
+
+fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
+    let hostapd = gateway.hostapd.clone();
+    later(gateway, wave, Step::Association, async move {
+        let ends = targets.iter().map(async |(target, _)| {
+            let reason = target.cause.reason_code();
+            let answers = hostapd.deauthenticate(target.station, reason).await;
+            (target.grant, deauthenticated(&answers))
+        });
+        join_all(ends).await.into_iter().collect()
+    });
+}
+
+fn deauthenticated(answers: &[(String, Result<bool, HostapdError>)]) -> StepOutcome {
+    if answers.is_empty() {
+        return StepOutcome::Absent;
+    }
+    let failures: Vec<String> = answers
+        .iter()
+        .filter_map(|(bss, answer)| Some(format!("{bss}: {}", answer.as_ref().err()?)))
+        .collect();
+    if !failures.is_empty() {
+        return StepOutcome::Failed { why: failures.join("; ") };
+    }
+    let freed = answers.iter().filter(|(_, answer)| matches!(answer, Ok(true))).count();
+    StepOutcome::Done { freed: super::effects::count(freed) }
+}
+
+fn neighbours(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
+    let rtnetlink = gateway.rtnetlink;
+    later(gateway, wave, Step::Neighbours, async move {
+        let entries =
+            |known: &Known| known.addresses.iter().map(|(ip, index)| (*index, *ip)).collect::<Vec<_>>();
+        let mut outcomes = BTreeMap::new();
+        for (target, known) in targets {
+            let outcome = match rtnetlink.delete_neighbours(entries(&known)).await {
+                Ok(Deleted { deleted, left: 0 }) => StepOutcome::Done { freed: deleted },
+                Ok(Deleted { left, .. }) => {
+                    StepOutcome::Failed { why: format!("{left} entries are still there") }
+                }
+                Err(error) => failed(&error),
+            };
+            outcomes.insert(target.grant, outcome);
+        }
+        outcomes
+    });
+}
+
+fn leases(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
+    let dhcp = gateway.dhcp.clone();
+    let served = gateway.world.served(&gateway.settings);
+    later(gateway, wave, Step::Leases, async move {
+        let ends = targets.iter().map(async |(target, known)| {
+            let addresses: Vec<IpAddr> = known.addresses.keys().copied().collect();
+            let outcome = match dhcp.release(target.station, &addresses, &served).await {
+                Ok(freed) => StepOutcome::Done { freed },
+                Err(DhcpError::Absent { .. }) => StepOutcome::Absent,
+                Err(error) => failed(&error),
+            };
+            (target.grant, outcome)
+        });
+        join_all(ends).await.into_iter().collect()
+    });
+}
+
+/// Reads back what kernel and hostapd hold. Flows were read back when they were freed.
+fn verification(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
+    let enforced = gateway.nft.enforced_of(targets.iter().map(|(target, _)| target.station));
+    let enforced = enforced.map(|found| found.into_keys().collect::<BTreeSet<MacAddr>>());
+    // Granted anew a moment ago is no remainder.
+    let granted: BTreeSet<MacAddr> = targets
+        .iter()
+        .map(|(target, _)| target.station)
+        .filter(|station| gateway.grants.of_station(*station).is_some())
+        .collect();
+    let hostapd = gateway.hostapd.clone();
+    later(gateway, wave, Step::Verification, async move {
+        let ends = targets.iter().map(async |(target, _)| {
+            let station = target.station;
+            if granted.contains(&station) {
+                return (target.grant, StepOutcome::Absent);
+            }
+            let mut left = Vec::new();
+            match &enforced {
+                Ok(found) if found.contains(&station) => left.push("nft elements".to_owned()),
+                Ok(_) => {}
+                Err(error) => left.push(format!("unknown to nftables: {error}")),
+            }
+            for (bss, answer) in hostapd.station(station).await {
+                match answer {
+                    Ok(Some(info)) if info.state.is_present() => left.push(format!("association with {bss}")),
+                    Ok(_) => {}
+                    Err(error) => left.push(format!("unknown to hostapd on {bss}: {error}")),
+                }
+            }
+            let outcome = match left.is_empty() {
+                true => StepOutcome::Done { freed: 0 },
+                false => StepOutcome::Failed { why: left.join("; ") },
+            };
+            (target.grant, outcome)
+        });
+        join_all(ends).await.into_iter().collect()
+    });
+}
+
+/// Tells the coordinator what is known of the station of a grant.
+pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
+    let Some(held) = gateway.grants.get(grant).cloned() else {
+        let presence = Presence {
+            grant,
+            moved: Default::default(),
+            inquiry,
+            associated: None,
+            inactive_ms: None,
+            incarnation: None,
+        };
+        return gateway.send(FromGateway::Presence(presence));
+    };
+    let moved = match gateway.nft.enforced_of([held.station].into_iter()) {
+        Ok(found) => found.get(&held.station).map(|enforced| enforced.moved).unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(%error, "figures for the coordinator");
+            Default::default()
+        }
+    };
+    let seen = gateway.presence.get(held.station).is_some_and(|found| !found.ports.is_empty());
+    let watched = !gateway.presence.bsses().is_empty();
+    let hostapd = gateway.hostapd.clone();
+    gateway.pending.push(Box::pin(async move {
+        let infos = associations(&hostapd, held.station).await;
+        let associated = infos.iter().any(|info| info.state.is_present());
+        let inactive = infos.iter().filter_map(|info| info.inactive).min();
+        Done::Presence(FromGateway::Presence(Presence {
+            grant,
+            moved,
+            inquiry,
+            // Where hostapd keeps the association it knows best; on a bare wire the bridge does.
+            associated: Some(if watched { associated } else { seen }),
+            inactive_ms: inactive.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            incarnation: Some(held.incarnation),
+        }))
+    }));
+}
+
+async fn associations(hostapd: &HostapdControl, station: MacAddr) -> Vec<StationInfo> {
+    let answers = hostapd.station(station).await;
+    answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect()
+}
+
+fn later(
+    gateway: &mut Gateway,
+    wave: u64,
+    step: Step,
+    work: impl Future<Output = BTreeMap<GrantId, StepOutcome>> + 'static,
+) {
+    gateway.pending.push(Box::pin(async move { Done::Step { wave, step, outcomes: work.await } }));
+}
+
+fn every(targets: &[Target], outcome: &StepOutcome) -> BTreeMap<GrantId, StepOutcome> {
+    targets.iter().map(|target| (target.grant, outcome.clone())).collect()
+}
+
+/// The whole chain of causes.
+fn failed(error: &dyn std::error::Error) -> StepOutcome {
+    let mut why = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        why = format!("{why}: {source}");
+        cause = source.source();
+    }
+    StepOutcome::Failed { why }
+}

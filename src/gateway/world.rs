@@ -1,0 +1,180 @@
+//! What interfaces and addresses this machine has, and which of them are shared.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::adapters::dhcp::Served;
+use crate::adapters::rtnetlink::{Address, Link};
+use crate::config::gateway::{Network, Settings};
+use crate::model::{Bssid, MacAddr};
+use crate::wire::local::Layout;
+
+/// Interfaces and addresses as rtnetlink tells them.
+#[derive(Debug, Default)]
+pub struct World {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeMap<(u32, IpAddr), u8>,
+}
+
+impl World {
+    /// An interface is new or has changed; whether that matters to the ruleset.
+    pub fn link(&mut self, link: Link) -> bool {
+        let before = self.links.insert(link.index, link.clone());
+        before.is_none_or(|before| {
+            (before.name, before.mac, before.master) != (link.name, link.mac, link.master)
+        })
+    }
+
+    /// An interface is gone.
+    pub fn link_gone(&mut self, index: u32) -> bool {
+        self.addresses.retain(|(of, _), _| *of != index);
+        self.links.remove(&index).is_some()
+    }
+
+    /// An address is there; whether it is new.
+    pub fn address(&mut self, address: Address) -> bool {
+        self.addresses.insert((address.index, address.ip), address.prefix).is_none()
+    }
+
+    /// An address is gone; whether it was there.
+    pub fn address_gone(&mut self, address: &Address) -> bool {
+        self.addresses.remove(&(address.index, address.ip)).is_some()
+    }
+
+    /// This is all there is.
+    pub fn learn(&mut self, links: &[Link], addresses: &[Address]) {
+        self.links = links.iter().map(|link| (link.index, link.clone())).collect();
+        self.addresses =
+            addresses.iter().map(|address| ((address.index, address.ip), address.prefix)).collect();
+    }
+
+    /// The name of an interface.
+    pub fn name(&self, index: u32) -> Option<&str> {
+        self.links.get(&index).map(|link| link.name.as_str())
+    }
+
+    /// The index of an interface.
+    pub fn index(&self, name: &str) -> Option<u32> {
+        self.links.values().find(|link| link.name == name).map(|link| link.index)
+    }
+
+    /// Whether an interface of this machine has this address.
+    pub fn is_ours(&self, mac: MacAddr) -> bool {
+        self.links.values().any(|link| link.mac == Some(mac))
+    }
+
+    /// The shared interfaces that exist.
+    pub fn shared<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = &'a Link> {
+        settings
+            .networks
+            .iter()
+            .filter_map(|network| self.links.values().find(|link| link.name == network.interface))
+    }
+
+    /// Whether stations may be behind this interface: a shared one, or a port of one.
+    pub fn is_shared(&self, settings: &Settings, index: u32) -> bool {
+        self.network_of(settings, index).is_some()
+    }
+
+    /// The network behind an interface or port.
+    pub fn network_of<'a>(&self, settings: &'a Settings, index: u32) -> Option<&'a Network> {
+        let link = self.links.get(&index)?;
+        let master = link.master.and_then(|master| self.name(master));
+        settings
+            .networks
+            .iter()
+            .find(|network| network.interface == link.name || Some(network.interface.as_str()) == master)
+    }
+
+    /// The ports of a bridge.
+    pub fn ports(&self, bridge: u32) -> impl Iterator<Item = &Link> {
+        self.links.values().filter(move |link| link.master == Some(bridge))
+    }
+
+    /// Where chains hang: the shared interfaces, or the ports behind them.
+    pub fn hooked(&self, settings: &Settings, layout: Layout) -> Vec<String> {
+        let mut names: Vec<String> = match layout {
+            Layout::Netdev => self.shared(settings).map(|link| link.name.clone()).collect(),
+            Layout::Bridge => self
+                .shared(settings)
+                .flat_map(|link| {
+                    let ports: Vec<String> = self.ports(link.index).map(|port| port.name.clone()).collect();
+                    if link.master.is_some() { vec![link.name.clone()] } else { ports }
+                })
+                .collect(),
+        };
+        names.sort();
+        names
+    }
+
+    /// The gateway's own addresses on the shared interfaces, and on the bridge above a shared port.
+    pub fn gateway_addresses(&self, settings: &Settings) -> Vec<IpAddr> {
+        let mut above: Vec<u32> =
+            self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().collect();
+        above.sort_unstable();
+        self.addresses.keys().filter(|(index, _)| above.contains(index)).map(|(_, ip)| *ip).collect()
+    }
+
+    /// Where a DHCP server of this machine would serve.
+    pub fn served(&self, settings: &Settings) -> Vec<Served> {
+        let mut above: Vec<u32> =
+            self.shared(settings).map(|link| link.master.unwrap_or(link.index)).collect();
+        above.sort_unstable();
+        above.dedup();
+        above
+            .into_iter()
+            .filter_map(|index| {
+                let addresses = self.addresses.range((index, IpAddr::from([0, 0, 0, 0]))..);
+                let addresses =
+                    addresses.take_while(|((of, _), _)| *of == index).map(|((_, ip), length)| (*ip, *length));
+                Some(Served { name: self.name(index)?.to_owned(), addresses: addresses.collect() })
+            })
+            .collect()
+    }
+
+    /// The address of a shared interface: what stands for an access point on a wire.
+    pub fn bssid(&self, interface: &str) -> Option<Bssid> {
+        self.links.values().find(|link| link.name == interface).and_then(|link| link.mac).map(Bssid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_is_shared_with_its_ports_and_its_addresses() {
+        let mut world = World::default();
+        let link = |index: u32, name: &str, master| Link {
+            index,
+            name: name.into(),
+            up: true,
+            running: true,
+            mac: Some(MacAddr([2, 0, 0, 0, 0, index as u8])),
+            master,
+        };
+        assert!(world.link(link(1, "br-guest", None)));
+        assert!(world.link(link(2, "ap0", Some(1))));
+        assert!(world.link(link(3, "wan", None)));
+        assert!(!world.link(link(2, "ap0", Some(1))), "the same again changes nothing");
+        for (index, ip) in [(1, [10, 0, 0, 1]), (3, [192, 0, 2, 1])] {
+            assert!(world.address(Address { index, ip: ip.into(), prefix: 24 }));
+        }
+        let settings = settings();
+        assert_eq!(world.hooked(&settings, Layout::Netdev), ["br-guest"]);
+        assert_eq!(world.hooked(&settings, Layout::Bridge), ["ap0"]);
+        assert_eq!(world.gateway_addresses(&settings), [IpAddr::from([10, 0, 0, 1])]);
+        assert!(world.is_shared(&settings, 2) && !world.is_shared(&settings, 3));
+        assert_eq!(world.served(&settings)[0].addresses, [([10, 0, 0, 1].into(), 24)]);
+        assert!(world.link_gone(1));
+        assert!(world.gateway_addresses(&settings).is_empty());
+    }
+
+    fn settings() -> Settings {
+        let path = std::env::temp_dir().join(format!("wayleave-world-{}.toml", std::process::id()));
+        std::fs::write(&path, "[[network]]\ninterface = \"br-guest\"\n").unwrap();
+        let settings = crate::config::gateway::load(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        settings
+    }
+}
