@@ -1,0 +1,290 @@
+//! Terminals: what they ask, where they join, what they are told.
+//!
+//! Only access points that were asked for are answered, only those whose gateway is connected now, and none
+//! whose name ends in `_nomap`. A session belongs to a key: no other terminal can prolong, leave or learn of
+//! it, nor take the address of a station that has one.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Core, State};
+use crate::coordinator::metrics::Metrics;
+use crate::coordinator::store::SessionRecord;
+use crate::logic::session::{Input, Session};
+use crate::logic::wheel::Pulse;
+use crate::model::{BootTime, Bssid, Cause, Incarnation, MacAddr, Millis, PublicKey, Refusal, SessionId};
+use crate::wire::gateway::SharedNetwork;
+use crate::wire::sign::{new_grant_id, new_session_id, service_id};
+use crate::wire::terminal::{Candidate, Heartbeat, Joined, SeenAp, ToTerminal};
+
+/// Messages that wait for one terminal; a slower one is cut off.
+const QUEUE: usize = 16;
+/// Access points looked at in one request.
+const APS: usize = 256;
+
+/// The way to a terminal; boxed, because a queue of many terminals is empty nearly always.
+type TerminalSender = mpsc::Sender<Box<ToTerminal>>;
+
+/// The link of a terminal.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    link: u64,
+    sender: TerminalSender,
+}
+
+impl Core {
+    /// Whether this key was enrolled with a claim.
+    pub fn is_enrolled_terminal(&self, key: &PublicKey) -> bool {
+        self.enrolled.contains(key)
+    }
+
+    /// From now on it is.
+    pub fn enrol_terminal(&mut self, key: PublicKey) {
+        self.enrolled.insert(key);
+    }
+
+    /// A link of a terminal stands; it replaces the one before. `None` while closing.
+    pub fn terminal_up(&mut self, key: PublicKey) -> Option<(u64, mpsc::Receiver<Box<ToTerminal>>)> {
+        if self.closing {
+            return None;
+        }
+        self.links += 1;
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        self.terminals.insert(key, Terminal { link: self.links, sender });
+        Some((self.links, receiver))
+    }
+
+    /// The link is gone. Its sessions live on by their deadlines.
+    pub fn terminal_down(&mut self, key: &PublicKey, link: u64) {
+        if self.terminals.get(key).is_some_and(|terminal| terminal.link == link) {
+            self.terminals.remove(key);
+        }
+    }
+
+    /// The answer to a list of access points in reach.
+    pub fn candidates(&self, aps: &[SeenAp]) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for ap in aps.iter().take(APS) {
+            let Some(key) = self.aps.get(&ap.bssid) else { continue };
+            let Some((name, network)) = self.network(key, ap.bssid) else { continue };
+            // Another network under a known address is another access point.
+            let told = network.ssid == ap.ssid && !ap.ssid.as_bytes().ends_with(b"_nomap");
+            if told && self.is_reachable(key) && !candidates.iter().any(|known| known.bssid == ap.bssid) {
+                candidates.push(Candidate {
+                    name: name.to_owned(),
+                    ssid: network.ssid.clone(),
+                    bssid: ap.bssid,
+                    service: service_id(*key),
+                });
+            }
+        }
+        candidates
+    }
+
+    fn network(&self, key: &PublicKey, bssid: Bssid) -> Option<(&str, &SharedNetwork)> {
+        let announce = self.gateways.get(key)?.record.announce.as_ref()?;
+        let network = announce.networks.iter().find(|network| network.bssids.contains(&bssid))?;
+        Some((&announce.name, network))
+    }
+
+    /// Opens a session, or the next join of one. The answer comes when the gateway has acknowledged.
+    pub fn join(
+        &mut self,
+        terminal: PublicKey,
+        bssid: Bssid,
+        station: MacAddr,
+        request: u64,
+        now: BootTime,
+    ) -> Result<(), Refusal> {
+        if let Err(wait) = self.joins.take(&terminal, now) {
+            let sentence = format!("too many joins; one is allowed again in {} s", wait.as_secs() + 1);
+            return Err(Refusal::new("too-often", sentence));
+        }
+        let nomap = |network: &SharedNetwork| network.ssid.as_bytes().ends_with(b"_nomap");
+        let gateway = self
+            .aps
+            .get(&bssid)
+            .copied()
+            .filter(|gateway| self.network(gateway, bssid).is_some_and(|(_, network)| !nomap(network)));
+        let Some(gateway) = gateway else {
+            return Err(Refusal::new("unknown-ap", "no gateway here shares this access point"));
+        };
+        if !station.is_station() {
+            return Err(Refusal::new("bad-station", "a station has an address of its own, not a group's"));
+        }
+        if !self.is_reachable(&gateway) {
+            return Err(Refusal::new(
+                "gateway-away",
+                "the gateway of this access point is not connected now",
+            ));
+        }
+        if self.writer.is_full() {
+            return Err(not_kept());
+        }
+        let present = self.by_pair.get(&(terminal, gateway)).copied();
+        if let Some(other) = self.by_station.get(&(gateway, station)).copied()
+            && Some(other) != present
+            && self.entry(other).is_some_and(|entry| entry.machine.state().is_wanted())
+        {
+            let sentence = "another terminal has a session at this gateway under this address";
+            return Err(Refusal::new("station-taken", sentence));
+        }
+        let index = match present {
+            Some(index) => index,
+            None => self.new_session(terminal, gateway, bssid, station)?,
+        };
+        if let Some(entry) = self.entry_mut(index) {
+            let before = std::mem::replace(&mut entry.station, station);
+            entry.bssid = bssid;
+            entry.joining = Some(request);
+            entry.cause = None;
+            if self.by_station.get(&(gateway, before)) == Some(&index) {
+                self.by_station.remove(&(gateway, before));
+            }
+            self.by_station.insert((gateway, station), index);
+        }
+        self.input(index, Input::Join, now);
+        Ok(())
+    }
+
+    fn new_session(
+        &mut self,
+        terminal: PublicKey,
+        gateway: PublicKey,
+        bssid: Bssid,
+        station: MacAddr,
+    ) -> Result<u32, Refusal> {
+        let most = self.sessions_per_terminal;
+        let sessions = self.sessions_of.get(&terminal).copied().unwrap_or(0);
+        if sessions >= most {
+            let sentence = format!("this terminal has {sessions} sessions; {most} are the most");
+            return Err(Refusal::new("too-many-sessions", sentence));
+        }
+        let record = SessionRecord {
+            id: new_session_id(),
+            gateway,
+            terminal,
+            station,
+            bssid,
+            grant: new_grant_id(),
+            incarnation: Incarnation(0),
+            state: State::Granting,
+            cause: None,
+        };
+        let machine = Session::new(self.policy_of(&gateway));
+        self.insert(record, machine)
+            .ok_or_else(|| Refusal::new("full", "this coordinator follows as many sessions as it can"))
+    }
+
+    /// A heartbeat for which the quick way was closed; the pulse opens it for the next ones.
+    pub fn heartbeat(&mut self, terminal: &PublicKey, heartbeat: &Heartbeat, now: BootTime) -> Option<Pulse> {
+        let index = self.by_id.get(&heartbeat.session).copied().filter(|index| {
+            self.entry(*index).is_some_and(|entry| {
+                entry.terminal == *terminal && service_id(entry.gateway) == heartbeat.service
+            })
+        });
+        let Some(index) = index else {
+            self.tell_over(*terminal, heartbeat.session, heartbeat.incarnation, None);
+            return None;
+        };
+        self.input(index, Input::Heartbeat(heartbeat.incarnation, heartbeat.next.map(Duration::from)), now);
+        let entry = self.entry(index)?;
+        (entry.machine.incarnation() == heartbeat.incarnation).then_some(entry.pulse).flatten()
+    }
+
+    /// The terminal leaves.
+    pub fn leave(
+        &mut self,
+        terminal: &PublicKey,
+        session: SessionId,
+        incarnation: Incarnation,
+        now: BootTime,
+    ) {
+        if let Some(index) = self.by_id.get(&session).copied()
+            && self.entry(index).is_some_and(|entry| entry.terminal == *terminal)
+        {
+            self.input(index, Input::Leave(incarnation), now);
+        }
+    }
+
+    /// Ends a session by hand; `false` if there is none.
+    pub fn end(&mut self, session: &SessionId, cause: Cause, now: BootTime) -> bool {
+        let Some(index) = self.by_id.get(session).copied() else { return false };
+        self.input(index, Input::End(cause), now);
+        true
+    }
+
+    /// Tells a terminal, if it is connected; one that does not read is cut off.
+    fn tell(&mut self, terminal: &PublicKey, message: ToTerminal) {
+        if let Some(present) = self.terminals.get(terminal)
+            && present.sender.try_send(Box::new(message)).is_err()
+        {
+            self.terminals.remove(terminal);
+        }
+    }
+
+    pub(super) fn tell_over(
+        &mut self,
+        terminal: PublicKey,
+        session: SessionId,
+        incarnation: Incarnation,
+        cause: Option<Cause>,
+    ) {
+        self.tell(&terminal, ToTerminal::Over { cause, session, incarnation });
+    }
+
+    fn tell_refused(&mut self, terminal: PublicKey, request: u64, refusal: Refusal) {
+        self.tell(&terminal, ToTerminal::Refused { refusal, request });
+    }
+
+    pub(super) fn tell_joined(&mut self, index: u32, now: BootTime) {
+        let heartbeat = Millis::from(self.heartbeat);
+        let Some(entry) = self.entry_mut(index) else { return };
+        let Some(request) = entry.joining.take() else { return };
+        let (terminal, gateway, bssid, session) = (entry.terminal, entry.gateway, entry.bssid, entry.id);
+        let incarnation = entry.machine.incarnation();
+        let Some((_, network)) = self.network(&gateway, bssid) else {
+            let gone = Refusal::new("unknown-ap", "the gateway no longer shares this access point");
+            self.tell_refused(terminal, request, gone);
+            return self.input(index, Input::End(Cause::NeverJoined), now);
+        };
+        let joined = Joined {
+            ssid: network.ssid.clone(),
+            bssid,
+            request,
+            service: service_id(gateway),
+            session,
+            heartbeat,
+            credential: network.credential.clone(),
+            incarnation,
+        };
+        self.tell(&terminal, ToTerminal::Joined(joined));
+    }
+
+    pub(super) fn tell_gateway_silent(&mut self, index: u32, waited: Duration) {
+        let Some(entry) = self.entry_mut(index) else { return };
+        let Some(request) = entry.joining.take() else { return };
+        let (terminal, gateway) = (entry.terminal, entry.gateway);
+        let waiting = self.gateways.get(&gateway).map_or(0, |gateway| gateway.unacknowledged.len());
+        let link = if self.is_reachable(&gateway) { "is connected" } else { "is not connected" };
+        let sentence = format!(
+            "the gateway {link} and did not acknowledge within {} ms; {waiting} notices wait for it",
+            waited.as_millis()
+        );
+        self.metrics(|metrics| Metrics::count(&metrics.refused, "gateway-silent"));
+        self.tell_refused(terminal, request, Refusal::new("gateway-silent", sentence));
+    }
+
+    pub(super) fn tell_not_kept(&mut self, index: u32) {
+        let Some(entry) = self.entry_mut(index) else { return };
+        let Some(request) = entry.joining.take() else { return };
+        let terminal = entry.terminal;
+        self.metrics(|metrics| Metrics::count(&metrics.refused, "store-full"));
+        self.tell_refused(terminal, request, not_kept());
+    }
+}
+
+fn not_kept() -> Refusal {
+    Refusal::new("store-full", "the coordinator's disk is full: sessions go on, new ones have to wait")
+}

@@ -1,0 +1,289 @@
+//! What must survive a restart: gateways, claims, sessions, the outbox, reports. Verbs, not tables.
+//!
+//! Every [`Change`] of one [`Store::apply`] is made in one transaction, all or none. No rule of the domain
+//! lives in here: the caller names the state that it expects ([`Change::Keep`], [`Change::Evict`]) and the
+//! store compares and swaps. Heartbeats never come here.
+//!
+//! Read next: [`writer`] (one thread, group commit), `sqlite.rs`, and `conformance.rs`, which every backend
+//! passes.
+
+#[cfg(test)]
+mod conformance;
+mod sqlite;
+pub mod writer;
+
+use std::path::PathBuf;
+
+pub use sqlite::Sqlite;
+
+use crate::logic::session::{Policy, State};
+use crate::model::{Bssid, Cause, GrantId, Incarnation, MacAddr, PublicKey, Report, SessionId};
+use crate::wire::gateway::Announce;
+use crate::wire::hello::Role;
+use crate::wire::notice::NoticeBody;
+
+/// Why something was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room on the disk.
+    #[error("the disk is full")]
+    Full,
+    /// Another process has it open.
+    #[error("{}: another coordinator uses it", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Made by a newer program.
+    #[error("{}: schema {found}; this program knows up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest known.
+        known: i64,
+    },
+    /// What is in it cannot be read.
+    #[error("a row of {table} cannot be read: {why}")]
+    Unreadable {
+        /// Which table.
+        table: &'static str,
+        /// For people.
+        why: String,
+    },
+    /// The database says no.
+    #[error("the database failed")]
+    Database(#[from] rusqlite::Error),
+    /// The file system says no.
+    #[error("{}: {what}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// SHA-256 of a claim code; the code itself is never kept.
+pub type ClaimHash = [u8; 32];
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A claim that works once. Times are seconds since 1970 by this machine's calendar.
+    CreateClaim {
+        /// Of its code.
+        hash: ClaimHash,
+        /// Who may use it.
+        role: Role,
+        /// It works before this second.
+        expires: u64,
+        /// Those that expired before this second are removed.
+        now: u64,
+    },
+    /// Uses a claim up and enrols the key; [`Outcome::Done`], or [`Outcome::NoMatch`] and nothing changed.
+    Enrol {
+        /// The key enrolled.
+        key: PublicKey,
+        /// As what.
+        role: Role,
+        /// Of the code shown.
+        hash: ClaimHash,
+        /// Seconds since 1970.
+        now: u64,
+    },
+    /// What a gateway shares now.
+    Announce {
+        /// The gateway.
+        gateway: PublicKey,
+        /// What it says.
+        announce: Announce,
+    },
+    /// A gateway was connected at this second.
+    Seen {
+        /// The gateway.
+        gateway: PublicKey,
+        /// Seconds since 1970.
+        now: u64,
+    },
+    /// What silence leads to at a gateway; `None`: what the configuration says.
+    SetPolicy {
+        /// The gateway.
+        gateway: PublicKey,
+        /// The policy.
+        policy: Option<Policy>,
+    },
+    /// A session with its present join, and the notice of its grant; [`Outcome::Seq`].
+    Open {
+        /// As it is to be kept.
+        session: SessionRecord,
+        /// For its gateway.
+        notice: NoticeBody,
+    },
+    /// Compare-and-swap of a state; [`Outcome::NoMatch`] if the join is not in `from`.
+    Keep {
+        /// Which.
+        session: SessionId,
+        /// Which join.
+        incarnation: Incarnation,
+        /// The state expected.
+        from: State,
+        /// The new one.
+        to: State,
+    },
+    /// Compare-and-swap to `Evicting`, and the notice; [`Outcome::Seq`] or [`Outcome::NoMatch`].
+    Evict {
+        /// Which.
+        session: SessionId,
+        /// Which join.
+        incarnation: Incarnation,
+        /// The state expected.
+        from: State,
+        /// Why.
+        cause: Cause,
+        /// For its gateway.
+        notice: NoticeBody,
+    },
+    /// A gateway has carried out every notice up to this one.
+    Acknowledge {
+        /// The gateway.
+        gateway: PublicKey,
+        /// Cumulative.
+        seq: u64,
+        /// Joins whose grant was among them: from `Granting` to `Granted`.
+        granted: Vec<(SessionId, Incarnation)>,
+        /// Joins whose eviction was among them: removed.
+        over: Vec<(SessionId, Incarnation)>,
+    },
+    /// A gateway's report; kept once for each join of a grant. Sessions that it ends are removed.
+    Report {
+        /// The gateway.
+        gateway: PublicKey,
+        /// What it says.
+        report: Report,
+        /// The join that the gateway ended by itself.
+        over: Option<(SessionId, Incarnation)>,
+    },
+    /// Removes what is left of a join.
+    Forget {
+        /// Which.
+        session: SessionId,
+        /// Which join.
+        incarnation: Incarnation,
+    },
+}
+
+impl Change {
+    /// Whether it takes on something new; such changes are refused when the disk is full, the others wait.
+    pub fn is_new(&self) -> bool {
+        match self {
+            Change::CreateClaim { .. } | Change::Enrol { .. } | Change::Open { .. } => true,
+            Change::Announce { .. }
+            | Change::Seen { .. }
+            | Change::SetPolicy { .. }
+            | Change::Keep { .. }
+            | Change::Evict { .. }
+            | Change::Acknowledge { .. }
+            | Change::Report { .. }
+            | Change::Forget { .. } => false,
+        }
+    }
+}
+
+/// What came of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Made.
+    Done,
+    /// Made; its notice has this number.
+    Seq(u64),
+    /// What it expected is not there; nothing changed.
+    NoMatch,
+}
+
+/// A session as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// At which gateway.
+    pub gateway: PublicKey,
+    /// Of which terminal.
+    pub terminal: PublicKey,
+    /// The terminal's address there.
+    pub station: MacAddr,
+    /// The access point that it chose.
+    pub bssid: Bssid,
+    /// Its grant.
+    pub grant: GrantId,
+    /// Which join.
+    pub incarnation: Incarnation,
+    /// Where it stands.
+    pub state: State,
+    /// Why it is being evicted.
+    pub cause: Option<Cause>,
+}
+
+/// A gateway as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayRecord {
+    /// Its key.
+    pub key: PublicKey,
+    /// What was set; `None`: what the configuration says.
+    pub policy: Option<Policy>,
+    /// What it said last.
+    pub announce: Option<Announce>,
+    /// Seconds since 1970; 0: never.
+    pub seen: u64,
+    /// The number of its latest durable notice.
+    pub seq: u64,
+}
+
+/// A notice that was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxRecord {
+    /// For which gateway.
+    pub gateway: PublicKey,
+    /// Its number.
+    pub seq: u64,
+    /// What to do.
+    pub body: NoticeBody,
+}
+
+/// Everything, as it is read at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// By key.
+    pub gateways: Vec<GatewayRecord>,
+    /// Terminals that were enrolled.
+    pub terminals: Vec<PublicKey>,
+    /// By id.
+    pub sessions: Vec<SessionRecord>,
+    /// By gateway and number.
+    pub outbox: Vec<OutboxRecord>,
+}
+
+/// What keeps.
+pub trait Store: Send {
+    /// Everything that is kept, without claims and reports.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
+
+    /// Makes all changes in one durable transaction, in order; on an error, none.
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// One session.
+    fn session(&mut self, id: SessionId) -> Result<Option<SessionRecord>, StoreError>;
+
+    /// The newest reports of a gateway, newest first.
+    fn reports(&mut self, gateway: PublicKey, most: u32) -> Result<Vec<Report>, StoreError>;
+
+    /// The disk is full: gives up what was held in reserve, so that evictions can go on.
+    fn make_room(&mut self);
+
+    /// Takes the reserve again; `false` while there is no room for it.
+    fn hold_reserve(&mut self) -> bool;
+}
