@@ -1,0 +1,229 @@
+//! The one loop of the terminal: whatever happens becomes an input of the agent, whatever it decides is
+//! carried out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::effects::{Effects, Outside};
+use super::{Error, SOCKET};
+use crate::adapters::clock::{self, Alarm};
+use crate::adapters::control::{Asked, Control};
+use crate::adapters::enrolment::Enrolment;
+use crate::adapters::interface::Interface;
+use crate::adapters::keep;
+use crate::adapters::link::keeper::{LinkEvent, Opening, keep};
+use crate::adapters::wpa_ctrl;
+use crate::config::terminal::Settings;
+use crate::logic::agent::{Agent, End, Input, State};
+use crate::logic::backoff::Backoff;
+use crate::model::{BootTime, Millis, PublicKey};
+use crate::wire::hello::Role;
+use crate::wire::local::{AccessRow, LinkState, TerminalRequest, TerminalStatus};
+use crate::wire::sign::{new_boot_id, random};
+use crate::wire::terminal::ToTerminal;
+
+/// The longest sleep that can be announced.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// Runs until SIGTERM or SIGINT, or until access is over where it is not to stay. `ready` is called once the
+/// control socket answers.
+///
+/// Needs a tokio runtime with time, net and signals. A link that is lost costs nothing but time.
+pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> {
+    let identity = Arc::new(keep::load_identity(&settings.state_dir.join("identity.pk8"))?);
+    let enrolment = match &settings.coordinator {
+        Some(coordinator) => {
+            // The claim belongs to the coordinator that gave it.
+            let kept = Enrolment::load(&settings.state_dir)?;
+            kept.filter(|kept| kept.coordinator == *coordinator)
+                .unwrap_or(Enrolment { coordinator: coordinator.clone(), claim: None })
+        }
+        None => Enrolment::load(&settings.state_dir)?.ok_or(Error::NotEnrolled)?,
+    };
+    let opening = Opening {
+        address: enrolment.coordinator.clone(),
+        identity: identity.clone(),
+        role: Role::Terminal,
+        boot: new_boot_id(),
+        claim: enrolment.claim.clone(),
+    };
+    let path = settings.runtime_dir.join(SOCKET);
+    let control = Control::listen(&path).map_err(|source| Error::Control { path, source })?;
+    wpa_ctrl::remove_stale(&settings.runtime_dir);
+
+    let mut backoff = Backoff::default();
+    let link =
+        keep(opening, move |stood, not_before| backoff.wait(stood, not_before, u64::from_le_bytes(random())));
+    let interface = Interface::new(&settings.interface);
+    let stay = settings.stay;
+    let effects = Effects::new(settings, link, interface);
+    let station = effects.station()?;
+    let why = "no attempt has ended yet".to_owned();
+    let state = LinkState::Down { host: enrolment.coordinator.host.clone(), why };
+    let terminal = Terminal {
+        agent: Agent::new(station, stay),
+        effects,
+        enrolment,
+        key: identity.public(),
+        link: state,
+        dropped: 0,
+    };
+    ready();
+    terminal.drive(control).await
+}
+
+struct Terminal {
+    agent: Agent,
+    effects: Effects,
+    enrolment: Enrolment,
+    key: PublicKey,
+    link: LinkState,
+    dropped: u64,
+}
+
+impl Terminal {
+    async fn drive(mut self, mut control: Control<TerminalRequest>) -> Result<(), Error> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut alarm = Alarm::new()?;
+        let watchdog = sd_notify::watchdog_enabled();
+        let mut alive = watchdog.map(|within| tokio::time::interval(within / 2));
+        self.agent.handle_input(Input::Want, clock::now());
+        loop {
+            if let Err(end) = self.act().await {
+                self.effects.finish().await;
+                return match end {
+                    End::Asked => Ok(()),
+                    End::Over(cause) => Err(Error::Over { cause }),
+                    End::Refused(refusal) => Err(Error::Refused(refusal)),
+                };
+            }
+            let due = self.agent.poll_timeout();
+            let mut input = None;
+            tokio::select! {
+                outside = self.effects.next() => input = match outside {
+                    Outside::Link(event) => self.link_event(event),
+                    Outside::Supplicant(said) => Some(self.effects.heard(said).await),
+                },
+                asked = control.next() => self.answer(asked),
+                rang = alarm.wait_until(due) => {
+                    rang?;
+                    self.agent.handle_timeout(clock::now());
+                }
+                _ = terminate.recv() => input = Some(Input::End),
+                _ = interrupt.recv() => input = Some(Input::End),
+                _ = hangup.recv() => tracing::info!("settings are read at start: restart to change them"),
+                () = beat(&mut alive) => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+            }
+            if let Some(input) = input {
+                self.agent.handle_input(input, clock::now());
+            }
+        }
+    }
+
+    /// Carries out what the agent wants, and what comes of that.
+    async fn act(&mut self) -> Result<(), End> {
+        while let Some(action) = self.agent.poll_action() {
+            if let Some(input) = self.effects.carry_out(action, &mut self.agent).await? {
+                self.agent.handle_input(input, clock::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn link_event(&mut self, event: LinkEvent<ToTerminal>) -> Option<Input> {
+        let host = self.enrolment.coordinator.host.clone();
+        match event {
+            LinkEvent::Up { .. } => {
+                tracing::info!(host, "the link to the coordinator stands");
+                self.link = LinkState::Up { host };
+                self.forget_claim();
+                Some(Input::LinkUp)
+            }
+            LinkEvent::Down { word, why, retry_in } => {
+                tracing::warn!(host, word, ?retry_in, "no link to the coordinator: {why}");
+                self.link = LinkState::Down { host, why };
+                Some(Input::LinkDown)
+            }
+            LinkEvent::Message(message) => Some(Input::Heard(message)),
+            LinkEvent::Malformed { why } => {
+                self.dropped += 1;
+                tracing::debug!("dropped: {why}");
+                None
+            }
+        }
+    }
+
+    /// It has been used.
+    fn forget_claim(&mut self) {
+        if self.enrolment.claim.is_some() {
+            self.enrolment = self.enrolment.clone().without_claim();
+            if let Err(error) = self.enrolment.keep(&self.effects.settings.state_dir) {
+                tracing::warn!("the used claim code stays on disk: {error}");
+            }
+        }
+    }
+
+    fn answer(&mut self, Asked { request, reply }: Asked<TerminalRequest>) {
+        let now = clock::now();
+        let done = match request {
+            TerminalRequest::Status => Ok(()),
+            TerminalRequest::Ask => {
+                self.agent.handle_input(Input::Want, now);
+                Ok(())
+            }
+            TerminalRequest::Leave => {
+                self.agent.handle_input(Input::Release, now);
+                Ok(())
+            }
+            TerminalRequest::Sleep { time } => self.agent.may_sleep().map(|()| {
+                self.agent.handle_input(Input::Sleep(time.at_most(LONGEST_SLEEP)), now);
+            }),
+        };
+        match done {
+            Ok(()) => reply.ok(self.status(now)),
+            Err(refusal) => reply.refuse(refusal),
+        }
+    }
+
+    fn status(&self, now: BootTime) -> TerminalStatus {
+        let (joined, since) = match self.agent.state() {
+            State::Associating { joined, .. } => (Some(joined), None),
+            State::Connected { joined, since, .. } => (Some(joined), Some(Millis::from(now.since(*since)))),
+            _ => (None, None),
+        };
+        let moved = self.effects.moved();
+        TerminalStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            key: self.key,
+            interface: self.effects.settings.interface.clone(),
+            station: self.agent.station(),
+            link: self.link.clone(),
+            state: self.agent.state().word().to_owned(),
+            access: joined.map(|joined| AccessRow {
+                ssid: joined.ssid.clone(),
+                bssid: joined.bssid,
+                service: joined.service,
+                session: joined.session,
+                incarnation: joined.incarnation,
+                since,
+                rx: moved.rx,
+                tx: moved.tx,
+            }),
+            last: self.effects.last.clone(),
+            dropped: self.dropped,
+        }
+    }
+}
+
+async fn beat(alive: &mut Option<tokio::time::Interval>) {
+    match alive {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
