@@ -1,0 +1,426 @@
+//! What can be said on the command line. Help, completions and man pages are made from this.
+//!
+//! Each role and its verbs are there only in a build that has the role. Values are checked here as far as
+//! their text goes; what they mean is the daemon's business.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+#[cfg(feature = "gateway")]
+use crate::model::MacAddr;
+#[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
+use crate::model::Millis;
+#[cfg(any(feature = "gateway", feature = "terminal"))]
+use crate::model::Secret;
+#[cfg(feature = "gateway")]
+use crate::wire::local::Target;
+
+#[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
+use super::units;
+#[cfg(feature = "coordinator")]
+use crate::model::{ServiceId, SessionId};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon answers.";
+
+#[cfg(any(feature = "gateway", feature = "terminal"))]
+const AS_THE_DAEMON: &str =
+    "Run it as the user that the daemon runs as: what it writes is for that user alone.";
+
+/// Admits, meters, limits and evicts the guests of a network
+#[derive(Debug, Parser)]
+#[command(name = "wayleave", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Print JSON, one object or array per line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The daemon's control socket, if not the usual one below /run
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The first word.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// A verb for the gateway on this machine.
+    #[cfg(feature = "gateway")]
+    #[command(flatten)]
+    Verb(GatewayVerb),
+    /// A verb for the coordinator on this machine.
+    #[cfg(feature = "coordinator")]
+    #[command(flatten)]
+    CoordinatorVerb(CoordinatorVerb),
+    /// A verb for the terminal on this machine.
+    #[cfg(feature = "terminal")]
+    #[command(flatten)]
+    TerminalVerb(TerminalVerb),
+    /// Look at configuration files
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Run the gateway: on the router that is shared
+    #[cfg(feature = "gateway")]
+    Gateway(GatewayRole),
+    /// Run the coordinator: on a server
+    #[cfg(feature = "coordinator")]
+    Coordinator(CoordinatorRole),
+    /// Run the terminal: on the device that wants access
+    #[cfg(feature = "terminal")]
+    Terminal(TerminalRole),
+    /// Write shell completions or man pages, for packagers
+    #[cfg(feature = "docs")]
+    #[command(hide = true)]
+    Generate {
+        /// What to write.
+        #[command(subcommand)]
+        what: Generate,
+    },
+}
+
+/// Verbs of a gateway's owner.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Subcommand)]
+pub enum GatewayVerb {
+    /// The gateway at a glance
+    Status,
+    /// List the stations that are present
+    Stations,
+    /// List the grants that are enforced
+    Grants,
+    /// Let stations in: for good, or for a time or a quota
+    Grant(GrantArgs),
+    /// End a grant and free everything that its station held
+    Evict {
+        /// A station's address, or the id of a grant
+        #[arg(value_name = "MAC|GRANT-ID", value_parser = parse_target)]
+        target: Target,
+    },
+    /// Show what happens, as it happens, until Ctrl-C
+    Watch,
+    /// Say what was found, what is missing and what to do about it
+    #[command(after_help = "Exit code 1: there is a problem.")]
+    Doctor,
+}
+
+/// What `grant` takes.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Args)]
+pub struct GrantArgs {
+    /// Addresses of stations; all are let in, or none
+    #[arg(value_name = "MAC", required = true, value_parser = parse_station)]
+    pub stations: Vec<MacAddr>,
+    /// How long, as 90s, 15m, 2h or 7d; for good if absent
+    #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
+    pub lease: Option<Millis>,
+    /// How much, both directions together, as 500MB, 1.5GB or 2GiB; without limit if absent
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub quota: Option<u64>,
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Check a file; without FILE and --role, every role's file that is there
+    Check {
+        /// The file; its role is told from its name unless --role is given
+        file: Option<PathBuf>,
+        /// Check as this role's; without FILE, the file at its usual place
+        #[arg(long)]
+        role: Option<Role>,
+    },
+}
+
+/// A role of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// On the router.
+    Gateway,
+    /// On a server.
+    Coordinator,
+    /// On the device that wants access.
+    Terminal,
+}
+
+impl Role {
+    /// All roles, whether or not this build has them.
+    pub const ALL: [Role; 3] = [Role::Gateway, Role::Coordinator, Role::Terminal];
+
+    /// As on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Gateway => "gateway",
+            Role::Coordinator => "coordinator",
+            Role::Terminal => "terminal",
+        }
+    }
+
+    /// The usual place of its configuration.
+    pub fn config(self) -> &'static Path {
+        Path::new(match self {
+            Role::Gateway => "/etc/wayleave/gateway.toml",
+            Role::Coordinator => "/etc/wayleave/coordinator.toml",
+            Role::Terminal => "/etc/wayleave/terminal.toml",
+        })
+    }
+}
+
+/// How a role is run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Its configuration, if not /etc/wayleave/ROLE.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How much it logs
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub log: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `wayleave gateway`.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Args)]
+pub struct GatewayRole {
+    /// How it is run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Instead of running it.
+    #[command(subcommand)]
+    pub action: Option<GatewayAction>,
+}
+
+/// What `wayleave gateway` does instead of running.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Subcommand)]
+pub enum GatewayAction {
+    /// Enrol with a coordinator; takes effect at the next start
+    Enroll(EnrollArgs),
+}
+
+/// `wayleave coordinator`.
+#[cfg(feature = "coordinator")]
+#[derive(Debug, Args)]
+pub struct CoordinatorRole {
+    /// How it is run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Instead of running it.
+    #[command(subcommand)]
+    pub action: Option<CoordinatorAction>,
+}
+
+/// What `wayleave coordinator` does instead of running.
+#[cfg(feature = "coordinator")]
+#[derive(Debug, Subcommand)]
+pub enum CoordinatorAction {
+    /// The coordinator at a glance
+    Status,
+    /// End a session
+    Evict {
+        /// The session's id
+        #[arg(value_name = "SESSION-ID", value_parser = parse_session)]
+        session: SessionId,
+    },
+    /// A verb that needs no role before it.
+    #[command(flatten)]
+    Verb(CoordinatorVerb),
+}
+
+/// Verbs of whoever runs a coordinator.
+#[cfg(feature = "coordinator")]
+#[derive(Debug, Subcommand)]
+pub enum CoordinatorVerb {
+    /// Print a token that enrols one gateway or one terminal, once
+    Claim {
+        /// Who may enrol with it
+        #[arg(long, value_name = "ROLE", default_value = "gateway")]
+        role: Client,
+        /// How long it is good for, as 15m, 2h or 7d; an hour if absent
+        #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
+        valid: Option<Millis>,
+    },
+    /// List the gateways that are enrolled
+    Gateways,
+    /// List the sessions
+    Sessions {
+        /// Only those at this gateway
+        #[arg(long, value_name = "SERVICE-ID", value_parser = parse_service)]
+        gateway: Option<ServiceId>,
+    },
+    /// Say what the silence of a terminal leads to at a gateway
+    Policy {
+        /// The gateway, as `wayleave gateways` names it
+        #[arg(value_name = "SERVICE-ID", value_parser = parse_service)]
+        gateway: ServiceId,
+        /// corroborate: ask the gateway first; strict: evict at once; default: as configured
+        policy: PolicyChoice,
+    },
+}
+
+/// Who enrols.
+#[cfg(feature = "coordinator")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    /// A router that shares.
+    Gateway,
+    /// A device that wants access.
+    Terminal,
+}
+
+/// What a gateway's policy is set to.
+#[cfg(feature = "coordinator")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum PolicyChoice {
+    Corroborate,
+    Strict,
+    Default,
+}
+
+/// `wayleave terminal`.
+#[cfg(feature = "terminal")]
+#[derive(Debug, Args)]
+pub struct TerminalRole {
+    /// How it is run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Instead of running it.
+    #[command(subcommand)]
+    pub action: Option<TerminalAction>,
+}
+
+/// What `wayleave terminal` does instead of running.
+#[cfg(feature = "terminal")]
+#[derive(Debug, Subcommand)]
+pub enum TerminalAction {
+    /// Enrol with a coordinator; takes effect at the next start
+    Enroll(EnrollArgs),
+    /// The terminal at a glance
+    Status,
+    /// A verb that needs no role before it.
+    #[command(flatten)]
+    Verb(TerminalVerb),
+}
+
+/// Verbs of whoever uses a terminal.
+#[cfg(feature = "terminal")]
+#[derive(Debug, Subcommand)]
+pub enum TerminalVerb {
+    /// Get access through a gateway that is near
+    Ask,
+    /// Say that this device will sleep, so that its silence ends nothing
+    Sleep {
+        /// For how long: seconds, or as 15m or 2h
+        #[arg(value_name = "SECONDS", value_parser = units::parse_seconds)]
+        time: Millis,
+    },
+    /// Give access back, and ask for no other
+    Leave,
+}
+
+/// What `enroll` takes.
+#[cfg(any(feature = "gateway", feature = "terminal"))]
+#[derive(Debug, Args)]
+#[command(after_help = AS_THE_DAEMON)]
+pub struct EnrollArgs {
+    // Not parsed here: a message about a value repeats it, and whoever reads the token can enrol.
+    /// The token that the coordinator printed; `-`: read it from standard input
+    #[arg(value_name = "TOKEN", value_parser = secret)]
+    pub token: Secret,
+}
+
+/// Verbs of `generate`.
+#[cfg(feature = "docs")]
+#[derive(Debug, Subcommand)]
+pub enum Generate {
+    /// Completions for bash, zsh and fish
+    Completions {
+        /// Where to; is made if it is not there
+        dir: PathBuf,
+    },
+    /// Man pages, section 1
+    Man {
+        /// Where to; is made if it is not there
+        dir: PathBuf,
+    },
+}
+
+/// Reads a command line, program name first.
+pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(words).map_err(|mut error| {
+        if error.kind() == ErrorKind::InvalidSubcommand {
+            // clap names what was given; name what is allowed there, too.
+            let usage = error.get(ContextKind::Usage).map(|usage| usage.to_string()).unwrap_or_default();
+            let allowed = StyledStr::from(&format!("there are {}", words_at(&usage).join(", ")));
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![allowed]));
+        }
+        error
+    })
+}
+
+/// The subcommands of the command that a usage line (`Usage: wayleave config …`) is about.
+fn words_at(usage: &str) -> Vec<String> {
+    let mut command = &Cli::command();
+    for word in usage.split_whitespace().skip(2) {
+        let Some(next) = command.find_subcommand(word) else { break };
+        command = next;
+    }
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.map(|command| command.get_name().to_owned()).collect()
+}
+
+#[cfg(any(feature = "gateway", feature = "terminal"))]
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+#[cfg(feature = "coordinator")]
+fn parse_session(text: &str) -> Result<SessionId, String> {
+    text.parse().map_err(|_| "write the 32 hexadecimal digits of a session's id".to_owned())
+}
+
+#[cfg(feature = "coordinator")]
+fn parse_service(text: &str) -> Result<ServiceId, String> {
+    text.parse().map_err(|_| "write the 32 hexadecimal digits of a gateway's service id".to_owned())
+}
+
+#[cfg(feature = "gateway")]
+fn parse_station(text: &str) -> Result<MacAddr, String> {
+    let mac: MacAddr =
+        text.parse().map_err(|_| "write six octets in hexadecimal, as 02:00:5e:10:00:01".to_owned())?;
+    if mac.is_station() {
+        return Ok(mac);
+    }
+    Err("a group address, or all zero; no station has it".to_owned())
+}
+
+#[cfg(feature = "gateway")]
+fn parse_target(text: &str) -> Result<Target, String> {
+    if let Ok(grant) = text.parse() {
+        return Ok(Target::Grant(grant));
+    }
+    if text.parse::<MacAddr>().is_ok() {
+        return parse_station(text).map(Target::Station);
+    }
+    Err("write a station's address, as 02:00:5e:10:00:01, or the 32 hexadecimal digits of a grant's id"
+        .to_owned())
+}

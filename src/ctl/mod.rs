@@ -1,0 +1,116 @@
+//! The command line of an owner: asks a daemon on the same machine, shows the answer.
+//!
+//! One file per verb. No decision is taken here and nothing is touched but the control socket, standard
+//! output and, for `config check`, the file to be checked.
+//!
+//! Read next: [`args`] for what can be said, [`client`] for how it is asked, [`failure`] for exit codes.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod client;
+mod config_check;
+#[cfg(feature = "coordinator")]
+mod coordinator;
+#[cfg(feature = "gateway")]
+mod doctor;
+#[cfg(any(feature = "gateway", feature = "terminal"))]
+pub mod enroll;
+#[cfg(feature = "gateway")]
+mod evict;
+pub mod failure;
+#[cfg(feature = "docs")]
+mod generate;
+#[cfg(feature = "gateway")]
+mod grant;
+#[cfg(feature = "gateway")]
+mod grants;
+pub mod output;
+#[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
+pub mod start;
+#[cfg(feature = "gateway")]
+mod stations;
+#[cfg(feature = "gateway")]
+mod status;
+pub mod table;
+#[cfg(feature = "terminal")]
+mod terminal;
+#[cfg(test)]
+mod tests;
+pub mod units;
+#[cfg(feature = "gateway")]
+mod watch;
+
+use std::path::PathBuf;
+
+use args::Command;
+#[cfg(feature = "coordinator")]
+use args::CoordinatorAction;
+#[cfg(feature = "gateway")]
+use args::GatewayVerb;
+#[cfg(feature = "terminal")]
+use args::TerminalAction;
+#[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
+use client::{Daemon, Door};
+pub use failure::Failure;
+use output::Output;
+
+/// Carries out a verb. `socket` is where the daemon listens, if not where it does by default.
+///
+/// What a role does itself, running and enrolling, comes back: `main.rs` knows the roles, this room does not.
+#[cfg_attr(
+    not(any(feature = "gateway", feature = "coordinator", feature = "terminal")),
+    allow(unused_variables)
+)]
+pub fn run(
+    command: Command,
+    socket: Option<PathBuf>,
+    output: &mut Output<'_>,
+) -> Result<Option<Command>, Failure> {
+    match command {
+        #[cfg(feature = "gateway")]
+        Command::Verb(verb) => gateway_verb(verb, Door::new(Daemon::Gateway, socket), output)?,
+        #[cfg(feature = "coordinator")]
+        Command::CoordinatorVerb(verb) => {
+            coordinator::run(verb, &Door::new(Daemon::Coordinator, socket), output)?;
+        }
+        #[cfg(feature = "coordinator")]
+        Command::Coordinator(args::CoordinatorRole { action: Some(action), .. }) => {
+            let door = Door::new(Daemon::Coordinator, socket);
+            match action {
+                CoordinatorAction::Status => coordinator::status(&door, output)?,
+                CoordinatorAction::Evict { session } => coordinator::evict(session, &door, output)?,
+                CoordinatorAction::Verb(verb) => coordinator::run(verb, &door, output)?,
+            }
+        }
+        #[cfg(feature = "terminal")]
+        Command::TerminalVerb(verb) => terminal::run(verb, &Door::new(Daemon::Terminal, socket), output)?,
+        #[cfg(feature = "terminal")]
+        Command::Terminal(args::TerminalRole { action: Some(TerminalAction::Verb(verb)), .. }) => {
+            terminal::run(verb, &Door::new(Daemon::Terminal, socket), output)?;
+        }
+        #[cfg(feature = "terminal")]
+        Command::Terminal(args::TerminalRole { action: Some(TerminalAction::Status), .. }) => {
+            terminal::status(&Door::new(Daemon::Terminal, socket), output)?;
+        }
+        Command::Config { action } => config_check::run(action, output)?,
+        #[cfg(feature = "docs")]
+        Command::Generate { what } => generate::run(what)?,
+        // A build with fewer roles has fewer arms.
+        #[allow(unreachable_patterns)]
+        role => return Ok(Some(role)),
+    }
+    Ok(None)
+}
+
+#[cfg(feature = "gateway")]
+fn gateway_verb(verb: GatewayVerb, door: Door, output: &mut Output<'_>) -> Result<(), Failure> {
+    match verb {
+        GatewayVerb::Status => status::run(&door, output),
+        GatewayVerb::Stations => stations::run(&door, output),
+        GatewayVerb::Grants => grants::run(&door, output),
+        GatewayVerb::Grant(asked) => grant::run(&door, asked, output),
+        GatewayVerb::Evict { target } => evict::run(&door, target, output),
+        GatewayVerb::Watch => watch::run(&door, output),
+        GatewayVerb::Doctor => doctor::run(&door, output),
+    }
+}

@@ -1,0 +1,45 @@
+//! `wayleave terminal status`, `ask`, `sleep`, `leave`: each is answered by how the terminal stands then.
+
+use std::io;
+
+use super::Failure;
+use super::args::TerminalVerb;
+use super::client::Door;
+use super::output::{Output, link};
+use super::table::{Cell, Facts, Tone};
+use super::units::{bytes, time};
+use crate::wire::local::{TerminalRequest, TerminalStatus};
+
+pub(super) fn run(verb: TerminalVerb, door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {
+    let request = match verb {
+        TerminalVerb::Ask => TerminalRequest::Ask,
+        TerminalVerb::Sleep { time } => TerminalRequest::Sleep { time },
+        TerminalVerb::Leave => TerminalRequest::Leave,
+    };
+    output.ask(door, &request, show).map(drop)
+}
+
+pub(super) fn status(door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {
+    output.ask(door, &TerminalRequest::Status, show).map(drop)
+}
+
+pub(super) fn show(status: &TerminalStatus, output: &mut Output<'_>) -> io::Result<()> {
+    let mut facts = Facts::default();
+    let tone = if status.state == "connected" { Tone::Good } else { Tone::Plain };
+    facts.add("state", Cell::new(&status.state, tone));
+    if let Some(access) = &status.access {
+        let since = access.since.map_or_else(String::new, |since| format!(", for {}", time(since)));
+        facts.add("network", format!("{} at {}{since}", access.ssid, access.bssid));
+        facts.add("gateway", access.service.to_string());
+        facts.add("session", format!("{}, join {}", access.session, access.incarnation));
+        facts.add("moved", format!("{} received, {} sent", bytes(access.rx), bytes(access.tx)));
+    }
+    if let Some(refusal) = &status.last {
+        facts.add("last refusal", Cell::new(format!("{}: {}", refusal.word, refusal.sentence), Tone::Hint));
+    }
+    facts.add("coordinator", link(&status.link));
+    facts.add("interface", format!("{}, as {}", status.interface, status.station));
+    facts.add("version", &status.version);
+    facts.add("key", status.key.to_string());
+    facts.write(output.out, output.colours)
+}
