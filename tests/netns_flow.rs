@@ -1,0 +1,199 @@
+//! Flow 1 end to end: a terminal asks, joins and heartbeats; falls silent; the coordinator notices, asks the
+//! gateway, and the gateway evicts. All three roles are processes, hostapd, wpa_supplicant and the kernel real.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::daemons::{CoordinatorDaemon, Gateway, Terminal};
+use support::frame::mac_text;
+use support::hostapd::Hostapd;
+use support::lab::{self, Lab, Wish};
+use support::wait::{SOON, wait_until};
+use support::wpa::Supplicant;
+
+/// Silence after 600 ms.
+const QUICK: &str = "[heartbeat]\ninterval = \"200ms\"\nlapse_factor = 3\n[patience]\nlease = \"30s\"\ngrant = \"5s\"\n\
+                     join = \"8s\"\ninquiry = \"500ms\"\n";
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_terminal_joins_falls_silent_and_is_evicted() {
+    let stage = Stage::new("");
+    let terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    assert!(stage.lab.stations[1].is_cut_off(lab::INTERNET_V4), "nobody else got in");
+    assert!(stage.hostapd.has(stage.lab.stations[0].mac), "it joined by the account that it was given");
+    let mut events = stage.gateway.watch();
+
+    // A crash: nothing is said any more, and nothing moves.
+    terminal.program.signal(Signal::SIGKILL);
+    let report = events.next("evicted")["report"].clone();
+    assert_eq!(report["cause"], "silence", "{report}");
+    assert_eq!(report["steps"].as_array().unwrap().len(), 6, "{report}");
+    assert!(stage.lab.stations[0].is_cut_off(lab::INTERNET_V4));
+    wait_until("hostapd to have sent it away", SOON, || !stage.hostapd.has(stage.lab.stations[0].mac));
+    wait_until("the coordinator to have the report", SOON, || {
+        stage
+            .sessions()
+            .as_array()
+            .is_some_and(|sessions| sessions.iter().all(|session| session["state"] != "evicting"))
+    });
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn who_leaves_is_freed_at_once_and_it_is_no_silence() {
+    let stage = Stage::new("");
+    let mut terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    let mut events = stage.gateway.watch();
+    let status = terminal.program.terminate(Duration::from_secs(5));
+    assert!(status.success(), "{status}");
+    let report = events.next("evicted")["report"].clone();
+    assert_eq!(report["cause"], "left", "{report}");
+    assert!(stage.lab.stations[0].is_cut_off(lab::INTERNET_V4));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_silent_terminal_that_moves_bytes_stays() {
+    let stage = Stage::new("");
+    let mut terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    // The agent is gone, the person goes on.
+    terminal.program.kill();
+    let stream = stage.lab.stream_up(0, false, 200);
+    std::thread::sleep(Duration::from_secs(4));
+    stream.stop().assert_whole();
+    let rows = stage.gateway.ask(json!({"verb": "grants"}));
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_strict_coordinator_does_not_ask() {
+    let stage = Stage::new("policy = \"strict\"\n");
+    let mut terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    let mut events = stage.gateway.watch();
+    terminal.program.kill();
+    let stream = stage.lab.stream_up(0, false, 200);
+    assert_eq!(events.next("evicted")["report"]["cause"], "silence");
+    drop(stream.stop());
+    assert!(stage.lab.stations[0].is_cut_off(lab::INTERNET_V4));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_coordinator_that_is_killed_and_comes_back_evicts_nobody() {
+    let mut stage = Stage::new("");
+    let mut terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    let stream = stage.lab.stream_up(0, true, 500);
+    for _ in 0..2 {
+        stage.coordinator.program.kill();
+        std::thread::sleep(Duration::from_millis(1500));
+        stage.coordinator.again();
+        stage.gateway.wait_for_link();
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    stream.stop().assert_whole();
+    assert!(terminal.program.is_running());
+    let rows = stage.gateway.ask(json!({"verb": "grants"}));
+    assert_eq!(rows[0]["incarnation"], 1, "it was never evicted and never had to join again: {rows}");
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_lost_coordinator_is_bounded_by_the_lease() {
+    let mut stage = Stage::with("", &QUICK.replace("30s", "3s"));
+    let _terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    let mut events = stage.gateway.watch();
+    stage.coordinator.program.kill();
+    let report = events.next("evicted")["report"].clone();
+    assert_eq!(report["cause"], "expired", "{report}");
+    assert!(stage.lab.stations[0].is_cut_off(lab::INTERNET_V4));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn the_gateway_is_killed_and_comes_back_under_a_session() {
+    let mut stage = Stage::new("");
+    let _terminal = stage.terminal(0);
+    stage.wait_for_access(0);
+    let stream = stage.lab.stream_up(0, false, 1000);
+    stage.gateway.program.kill();
+    std::thread::sleep(Duration::from_millis(500));
+    stage.gateway.again();
+    stage.gateway.wait_for_link();
+    std::thread::sleep(Duration::from_millis(500));
+    let tally = stream.stop();
+    assert!(tally.lost().len() <= 1, "{:?} of {} lost", tally.lost(), tally.sent.len());
+    let rows = stage.gateway.ask(json!({"verb": "grants"}));
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["origin"]), (1, &json!("coordinator")), "{rows}");
+}
+
+/// Everything but the terminals.
+struct Stage {
+    coordinator: CoordinatorDaemon,
+    gateway: Gateway,
+    hostapd: Hostapd,
+    supplicants: Vec<(Supplicant, PathBuf)>,
+    lab: Lab,
+}
+
+impl Stage {
+    #[track_caller]
+    fn new(coordinator: &str) -> Self {
+        Self::with(coordinator, QUICK)
+    }
+
+    #[track_caller]
+    fn with(coordinator: &str, timing: &str) -> Self {
+        let lab = Lab::new(Wish { stations: 2, ..Wish::default() });
+        let hostapd = lab.hostapd();
+        let coordinator = CoordinatorDaemon::start(&lab, &format!("{coordinator}{timing}"));
+        let mut gateway = Gateway::start(&lab, "");
+        gateway.enrol(&coordinator);
+        let supplicants = lab
+            .stations
+            .iter()
+            .map(|station| {
+                let supplicant = Supplicant::start_without_network(&station.netns, lab::STATION, lab.path());
+                (supplicant, lab.path().join(format!("wpa-{}", station.netns.name())))
+            })
+            .collect();
+        // The coordinator knows the access point once hostapd has told the gateway.
+        wait_until("the network to be announced", SOON, || {
+            coordinator.ask(json!({"verb": "gateways"})).to_string().contains(&mac_text(lab::PORT_MAC))
+                || gateway.ask(json!({"verb": "status"}))["bsses"] == 1
+        });
+        Self { coordinator, gateway, hostapd, supplicants, lab }
+    }
+
+    #[track_caller]
+    fn terminal(&self, station: usize) -> Terminal {
+        let token = self.coordinator.ask(json!({"verb": "claim", "role": "terminal"}));
+        let token = token["token"].as_str().expect("a token").to_owned();
+        let directory: &Path = &self.supplicants[station].1;
+        Terminal::start(&self.lab, station, directory, &token, "")
+    }
+
+    #[track_caller]
+    fn wait_for_access(&self, station: usize) {
+        // It is let in before it joins, so that it never waits; its first heartbeat comes when it has.
+        wait_until("its first heartbeat", Duration::from_secs(20), || {
+            self.sessions().as_array().is_some_and(|rows| rows.iter().any(|row| row["state"] == "active"))
+        });
+        assert!(self.lab.stations[station].reaches(lab::INTERNET_V4));
+    }
+
+    fn sessions(&self) -> Value {
+        self.coordinator.ask(json!({"verb": "sessions"}))["sessions"].clone()
+    }
+}

@@ -1,0 +1,387 @@
+//! The gateway as a process on a real router: what the owner does by hand, and what others do to it.
+//! Looked at from outside: packets, kernel, hostapd, dnsmasq.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::daemons::Gateway;
+use support::dnsmasq::Dnsmasq;
+use support::frame::mac_text;
+use support::lab::{self, Lab, Wish};
+use support::wait::{SOON, wait_until};
+use support::{dhcp, wired, wpa};
+
+const LAYOUTS: [&str; 2] = ["netdev", "bridge"];
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn by_hand_a_station_is_let_in_and_sent_away() {
+    for layout in LAYOUTS {
+        let lab = Lab::with_stations(2);
+        let gateway = Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\n"));
+        let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+        assert!(anne.is_cut_off(lab::INTERNET_V4) && anne.is_cut_off(lab::INTERNET_V6), "{layout}");
+        assert!(anne.pings(lab::GATEWAY_V4) && anne.pings(lab::GATEWAY_V6), "{layout}");
+
+        gateway.grant(anne.mac);
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6), "{layout}");
+        assert!(bob.is_cut_off(lab::INTERNET_V4) && bob.is_cut_off(lab::INTERNET_V6), "{layout}");
+        let rows = gateway.ask(json!({"verb": "grants"}));
+        assert!(rows[0]["moved"]["up_bytes"].as_u64() > Some(0), "{layout}: {rows}");
+        assert_eq!(rows[0]["present"], true, "{layout}: {rows}");
+
+        let report = gateway.evict(anne.mac);
+        assert!(anne.is_cut_off(lab::INTERNET_V4) && anne.is_cut_off(lab::INTERNET_V6), "{layout}: {report}");
+        assert_eq!(report["steps"][0]["outcome"]["done"]["freed"], 2, "{layout}: {report}");
+        assert!(report["moved"]["down_bytes"].as_u64() > Some(0), "{layout}: {report}");
+        let refused = gateway.try_ask(&json!({"verb": "evict", "target": {"station": anne.mac_text()}}));
+        assert_eq!(refused["error"]["word"], "no-grant", "{layout}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn an_eviction_frees_everything_and_says_so() {
+    let lab = Lab::new(Wish { stations: 2, addressed: false, masquerade: true });
+    let hostapd = lab.hostapd();
+    let dnsmasq = Dnsmasq::start(&lab.gateway, lab::BRIDGE, lab.path(), "pid-file=");
+    let gateway = Gateway::start(&lab, "");
+    let anne = &lab.stations[0];
+    let _supplicant = wpa::Supplicant::start(&anne.netns, lab::STATION, lab.path());
+    let bob = &lab.stations[1];
+    let _other = wpa::Supplicant::start(&bob.netns, lab::STATION, lab.path());
+    for station in [anne, bob] {
+        gateway.grant(station.mac);
+        dhcp::lease_v4(&station.netns, lab::STATION, lab.path());
+        assert!(station.reaches(lab::INTERNET_V4), "by a leased address");
+    }
+    let leased = dnsmasq.leased();
+    assert_eq!(leased.len(), 2, "{leased:?}");
+    wait_until("both to be seen with their addresses", SOON, || {
+        let rows = gateway.ask(json!({"verb": "stations"}));
+        rows.as_array().is_some_and(|rows| {
+            rows.iter().filter(|row| row["addresses"].as_array().is_some_and(|all| !all.is_empty())).count()
+                == 2
+        })
+    });
+    let address = dhcp_address(&lab, 0);
+    assert!(conntrack(&lab).contains(&address) && neighbours(&lab).contains(&anne.mac_text()));
+
+    let report = gateway.evict(anne.mac);
+    let freed = |step: &str| {
+        let steps = report["steps"].as_array().expect("steps");
+        steps.iter().find(|found| found["step"] == step).expect(step)["outcome"]["done"]["freed"].as_u64()
+    };
+    assert_eq!(freed("enforcement"), Some(2), "{report}");
+    assert!(freed("flows") >= Some(1), "{report}");
+    assert_eq!(freed("association"), Some(1), "{report}");
+    assert!(freed("neighbours") >= Some(1), "{report}");
+    assert_eq!(freed("leases"), Some(1), "{report}");
+    assert_eq!(freed("verification"), Some(0), "{report}");
+    assert!(report["total_us"].as_u64() > Some(0));
+
+    // From outside.
+    assert!(anne.is_cut_off(lab::INTERNET_V4));
+    assert!(!conntrack(&lab).contains(&address), "{}", conntrack(&lab));
+    assert!(!hostapd.has(anne.mac), "hostapd has sent it away");
+    assert!(!dnsmasq.leased().iter().any(|ip| ip.to_string() == address), "{:?}", dnsmasq.leased());
+    // And nobody else was touched.
+    assert!(hostapd.has(bob.mac) && bob.reaches(lab::INTERNET_V4));
+    assert_eq!(dnsmasq.leased().len(), 1);
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn killed_and_restarted_under_traffic_nothing_leaks_and_a_packet_a_start_is_lost_at_most() {
+    for layout in LAYOUTS {
+        let lab = Lab::with_stations(2);
+        let mut gateway = Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\n"));
+        gateway.grant(lab.stations[0].mac);
+        assert!(lab.stations[0].reaches(lab::INTERNET_V4) && lab.stations[0].reaches(lab::INTERNET_V6));
+        let before = gateway.ask(json!({"verb": "grants"}));
+
+        let granted =
+            [lab.stream_up(0, false, 1000), lab.stream_up(0, true, 1000), lab.stream_down(0, false, 1000)];
+        let refused =
+            [lab.stream_up(1, false, 1000), lab.stream_up(1, true, 1000), lab.stream_down(1, true, 1000)];
+        std::thread::sleep(Duration::from_millis(300));
+        gateway.program.kill();
+        std::thread::sleep(Duration::from_millis(300));
+        gateway.again();
+        std::thread::sleep(Duration::from_millis(300));
+        gateway.program.terminate(SOON);
+        std::thread::sleep(Duration::from_millis(300));
+        gateway.again();
+        std::thread::sleep(Duration::from_millis(300));
+        for stream in granted {
+            // TODO-correctness: a start sometimes costs a packet that is under way while the kernel commits, although
+            // chains and elements stay as they are. None is wanted.
+            let tally = stream.stop();
+            assert!(tally.lost().len() <= 2, "{layout}: {:?} of {} lost", tally.lost(), tally.sent.len());
+        }
+        for stream in refused {
+            stream.stop().assert_nothing();
+        }
+        let after = gateway.ask(json!({"verb": "grants"}));
+        assert_eq!(after[0]["id"], before[0]["id"], "{layout}: the grant was adopted");
+        let moved = |rows: &Value| rows[0]["moved"]["up_bytes"].as_u64().unwrap();
+        assert!(
+            moved(&after) >= moved(&before) + 1000 * 50,
+            "{layout}: its figures went on: {before} {after}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn tables_that_somebody_flushes_are_put_back() {
+    for layout in LAYOUTS {
+        let lab = Lab::with_stations(2);
+        let gateway =
+            Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\nown_table = false\n"));
+        gateway.grant(lab.stations[0].mac);
+        let granted = lab.stream_up(0, false, 1000);
+        let refused = lab.stream_up(1, false, 1000);
+        let mut events = gateway.watch();
+        std::thread::sleep(Duration::from_millis(200));
+        for again in 1..=3 {
+            lab.gateway.run("nft flush ruleset");
+            let restored = events.next("restored");
+            assert_eq!(restored["grants"], 1, "{layout}: {restored}");
+            assert!(restored["took_us"].as_u64() < Some(1_000_000), "{layout}: {restored}");
+            assert_eq!(gateway.ask(json!({"verb": "status"}))["restored"], again, "{layout}");
+        }
+        let listed = lab.gateway.run(&format!("nft list table {layout} wayleave"));
+        assert!(listed.contains(&lab.stations[0].mac_text()), "{layout}: {listed}");
+        // fw4 deletes and adds only its own.
+        lab.gateway.run("nft add table inet fw4");
+        lab.gateway.run("nft delete table inet fw4");
+        assert!(lab.stations[1].is_cut_off(lab::INTERNET_V4), "{layout}");
+        // A packet that is under way at the very moment of a flush may be judged by half of each ruleset.
+        let tally = granted.stop();
+        assert!(
+            tally.lost().len() <= 3,
+            "{layout}: {:?} of {} lost in three flushes",
+            tally.lost(),
+            tally.sent.len()
+        );
+        let leaked = refused.stop();
+        assert!(leaked.arrived.len() < 300, "{layout}: {} packets in three gaps", leaked.arrived.len());
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn an_owned_table_is_not_flushed_at_all() {
+    let lab = Lab::with_stations(2);
+    let gateway = Gateway::start(&lab, "");
+    assert_eq!(gateway.ask(json!({"verb": "status"}))["owned"], true);
+    gateway.grant(lab.stations[0].mac);
+    let granted = lab.stream_up(0, false, 1000);
+    let refused = lab.stream_up(1, false, 1000);
+    for _ in 0..3 {
+        lab.gateway.run("nft flush ruleset");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    granted.stop().assert_whole();
+    refused.stop().assert_nothing();
+    assert_eq!(gateway.ask(json!({"verb": "status"}))["restored"], 0);
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn hostapd_may_be_killed_and_come_back() {
+    let lab = Lab::with_stations(1);
+    let anne = &lab.stations[0];
+    let gateway = Gateway::start(&lab, "");
+    let mut hostapd = lab.hostapd();
+    let _supplicant = wpa::Supplicant::start(&anne.netns, lab::STATION, lab.path());
+    gateway.grant(anne.mac);
+    let is_associated = || {
+        let rows = gateway.ask(json!({"verb": "stations"}));
+        rows.as_array().unwrap().iter().any(|row| row["mac"] == anne.mac_text() && row["bssid"].is_string())
+    };
+    wait_until("the association to be seen", SOON, is_associated);
+    for _ in 0..2 {
+        hostapd.program.kill();
+        hostapd = lab.hostapd();
+        anne.netns.run(&format!("wpa_cli -p {} -i {} logoff", wpa_dir(&lab, 0), lab::STATION));
+        anne.netns.run(&format!("wpa_cli -p {} -i {} logon", wpa_dir(&lab, 0), lab::STATION));
+        wait_until("hostapd to know it again", SOON, || hostapd.has(anne.mac));
+        wait_until("the gateway to know it again", SOON, is_associated);
+        assert!(anne.reaches(lab::INTERNET_V4), "nobody was sent away");
+    }
+    let report = gateway.evict(anne.mac);
+    assert_eq!(report["steps"][2]["outcome"]["done"]["freed"], 1, "{report}");
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn two_thousand_stations_at_once() {
+    let lab = Lab::with_stations(0);
+    let hostapd = lab.hostapd();
+    let gateway = Gateway::start(&lab, "");
+    let associated = wired::associate(&lab.crowd, lab::CROWD, 0, 2007, Duration::from_secs(60));
+    assert_eq!(associated.accepted.len(), 2007);
+    let stations: Vec<[u8; 6]> = associated.accepted.into_iter().collect();
+    let asks: Vec<Value> = stations.iter().map(|mac| json!({"station": mac_text(*mac)})).collect();
+    gateway.ask(json!({"verb": "grant", "grants": asks}));
+    wait_until("all of them to be seen", Duration::from_secs(30), || {
+        let rows = gateway.ask(json!({"verb": "stations"}));
+        rows.as_array().is_some_and(|rows| rows.iter().filter(|row| row["bssid"].is_string()).count() == 2007)
+    });
+    let listed = lab.gateway.run("nft list map netdev wayleave up");
+    assert_eq!(listed.matches("comment \"grant ").count(), 2007);
+    for mac in &stations[..20] {
+        let report = gateway.evict(*mac);
+        assert_eq!(report["steps"][2]["outcome"]["done"]["freed"], 1, "{report}");
+        assert!(!hostapd.has(*mac));
+    }
+    assert_eq!(gateway.ask(json!({"verb": "grants"})).as_array().unwrap().len(), 1987);
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn grants_survive_a_reboot_and_what_was_taken_back_does_not() {
+    let lab = Lab::with_stations(2);
+    let mut gateway = Gateway::start(&lab, "");
+    gateway.grant(lab.stations[0].mac);
+    gateway.ask(json!({"verb": "grant", "grants": [
+        {"station": lab.stations[1].mac_text(), "lease": 600_000, "quota": 5_000_000}]}));
+    assert!(lab.stations[1].reaches(lab::INTERNET_V4));
+    gateway.program.terminate(SOON);
+    reboot(&lab, &gateway);
+    assert!(lab.stations[0].reaches(lab::INTERNET_V4), "without any ruleset everybody passes");
+    gateway.again();
+    let rows = gateway.ask(json!({"verb": "grants"}));
+    assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
+    let limited =
+        rows.as_array().unwrap().iter().find(|row| row["quota"] == 5_000_000).expect("the limit is kept");
+    assert!(limited["left"].as_u64().is_some_and(|left| (500_000..=600_000).contains(&left)), "{limited}");
+    assert!(limited["moved"]["up_bytes"].as_u64() > Some(0), "{limited}");
+    assert!(lab.stations[0].reaches(lab::INTERNET_V4) && lab.stations[1].reaches(lab::INTERNET_V4));
+
+    gateway.evict(lab.stations[0].mac);
+    gateway.program.terminate(SOON);
+    reboot(&lab, &gateway);
+    gateway.again();
+    assert!(lab.stations[0].is_cut_off(lab::INTERNET_V4));
+    assert!(lab.stations[1].reaches(lab::INTERNET_V4));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn time_and_bytes_end_a_grant_by_themselves() {
+    let lab = Lab::with_stations(2);
+    let gateway = Gateway::start(&lab, "");
+    let mut events = gateway.watch();
+    gateway.ask(json!({"verb": "grant", "grants": [{"station": lab.stations[0].mac_text(), "lease": 1500}]}));
+    assert!(lab.stations[0].reaches(lab::INTERNET_V4));
+    let report = events.next("evicted")["report"].clone();
+    assert_eq!(report["cause"], "expired", "{report}");
+    assert!(lab.stations[0].is_cut_off(lab::INTERNET_V4));
+
+    gateway
+        .ask(json!({"verb": "grant", "grants": [{"station": lab.stations[1].mac_text(), "quota": 20_000}]}));
+    let stream = lab.stream_up(1, false, 1000);
+    let report = events.next("evicted")["report"].clone();
+    assert_eq!(report["cause"], "quota", "{report}");
+    let tally = stream.stop();
+    // 64 bytes of payload and 28 of headers each; ARP and ND are not counted.
+    assert!(tally.arrived.len() <= 20_000 / 92, "{} packets passed", tally.arrived.len());
+    assert!(lab.stations[1].is_cut_off(lab::INTERNET_V4));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn bad_requests_change_nothing() {
+    let lab = Lab::with_stations(1);
+    let gateway = Gateway::start(&lab, "");
+    let before = lab.gateway.run("nft list ruleset");
+    for (request, word) in [
+        (json!({"verb": "grant", "grants": [{"station": "ff:ff:ff:ff:ff:ff"}]}), "not-a-station"),
+        (
+            json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01"}, {"station": "02:00:00:00:00:01"}]}),
+            "twice",
+        ),
+        (json!({"verb": "grant", "grants": [{"station": mac_text(lab::BRIDGE_MAC)}]}), "own-address"),
+        (json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01", "lease": 0}]}), "no-time"),
+        (json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01", "quota": 0}]}), "no-bytes"),
+        (json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01\n"}]}), "bad-request"),
+        (json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01", "rate": 1}]}), "bad-request"),
+        (json!({"verb": "evict", "target": {"station": "02:00:00:00:00:01"}}), "no-grant"),
+        (json!({"verb": "format"}), "bad-request"),
+        (json!([1, 2, 3]), "bad-request"),
+    ] {
+        let answer = gateway.try_ask(&request);
+        assert_eq!(answer["error"]["word"], word, "{request}: {answer}");
+    }
+    let without_counters = |text: &str| {
+        text.lines().filter(|line| !line.contains("packets")).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(without_counters(&lab.gateway.run("nft list ruleset")), without_counters(&before));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_second_gateway_does_not_start_beside_the_first() {
+    let lab = Lab::with_stations(1);
+    let gateway = Gateway::start(&lab, "");
+    gateway.grant(lab.stations[0].mac);
+    let mut command = lab.gateway.command(support::daemons::WAYLEAVE);
+    command.args(["gateway", "--config"]).arg(gateway.dir().join("gateway.toml"));
+    let output = command.output().expect("it starts");
+    assert!(!output.status.success());
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("another gateway is running"), "{complaint}");
+    assert!(lab.stations[0].reaches(lab::INTERNET_V4));
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn settings_are_read_again_without_touching_stations() {
+    let lab = Lab::with_stations(2);
+    let gateway = Gateway::start(&lab, "[open]\nprefixes = []\n");
+    gateway.grant(lab.stations[0].mac);
+    let granted = lab.stream_up(0, false, 1000);
+    assert!(lab.stations[1].is_cut_off(lab::INTERNET_V4));
+    let config = gateway.dir().join("gateway.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let opened = text.replace("prefixes = []", &format!("prefixes = [\"{}/32\"]", lab::INTERNET_V4));
+    std::fs::write(&config, &opened).unwrap();
+    gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+    assert!(lab.stations[1].reaches(lab::INTERNET_V4), "the prefix is open to everybody");
+    // A mistake changes nothing.
+    std::fs::write(&config, opened.replace("prefixes", "prefixs")).unwrap();
+    gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+    assert!(lab.stations[1].reaches(lab::INTERNET_V4));
+    granted.stop().assert_whole();
+}
+
+/// As after a power cut: no ruleset, no runtime directory.
+fn reboot(lab: &Lab, gateway: &Gateway) {
+    lab.gateway.try_run("nft delete table netdev wayleave").expect("nobody owns it now");
+    std::fs::remove_dir_all(gateway.dir().join("run")).expect("in memory");
+    std::fs::create_dir_all(gateway.dir().join("run")).expect("made anew");
+}
+
+fn dhcp_address(lab: &Lab, station: usize) -> String {
+    let text = lab.stations[station].netns.run(&format!("ip -4 -o addr show dev {}", lab::STATION));
+    let address = text.split_whitespace().skip_while(|word| *word != "inet").nth(1).expect("an address");
+    address.split('/').next().expect("an address").to_owned()
+}
+
+fn conntrack(lab: &Lab) -> String {
+    lab.gateway.run("conntrack -L")
+}
+
+fn neighbours(lab: &Lab) -> String {
+    lab.gateway.ip("-4 neigh show")
+}
+
+fn wpa_dir(lab: &Lab, station: usize) -> String {
+    lab.path().join(format!("wpa-{}", lab.stations[station].netns.name())).display().to_string()
+}

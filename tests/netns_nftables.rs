@@ -1,0 +1,304 @@
+//! The ruleset in a real kernel: who passes, what is counted, and how `nft` lists it. Both layouts.
+
+mod support;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use support::lab::{self, Lab};
+use wayleave::adapters::nftables::{
+    Abilities, Admission, NftEvent, NftEvents, Nftables, Openings, Quota, Ruleset, probe,
+};
+use wayleave::model::{GrantId, Holder, Incarnation, MacAddr, Origin, Traffic};
+use wayleave::wire::local::Layout;
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn without_a_grant_nothing_passes_and_with_one_everything_does() {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        let lab = Lab::with_stations(2);
+        let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6), "the lab forwards");
+
+        let mut nft = install(&lab, layout, &[]);
+        for host in [IpAddr::from(lab::INTERNET_V4), lab::INTERNET_V6.into(), lab::COORDINATOR_V4.into()] {
+            assert!(anne.is_cut_off(host), "{layout:?} {host}");
+        }
+        assert!(
+            anne.pings(lab::GATEWAY_V4) && anne.pings(lab::GATEWAY_V6),
+            "{layout:?}: the gateway answers"
+        );
+        let (refused, _) = lab.gateway.enter(|| nft.refusals()).unwrap();
+        assert!(refused > 0, "{layout:?}: refusals are counted");
+
+        nft.admit(&[admission(anne.mac)], &[]).unwrap();
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6), "{layout:?}");
+        assert!(bob.is_cut_off(lab::INTERNET_V4) && bob.is_cut_off(lab::INTERNET_V6), "{layout:?}");
+        let moved = nft.enforced().unwrap()[&MacAddr(anne.mac)].moved;
+        assert!(moved.up_packets > 0 && moved.down_packets > 0, "{layout:?}: {moved:?}");
+
+        let last = nft.dismiss(&[(MacAddr(anne.mac), None)]).unwrap();
+        assert!(
+            last[&MacAddr(anne.mac)].up_bytes >= moved.up_bytes,
+            "{layout:?}: final figures come with the end"
+        );
+        assert!(anne.is_cut_off(lab::INTERNET_V4) && anne.is_cut_off(lab::INTERNET_V6), "{layout:?}");
+        assert_eq!(nft.dismiss(&[(MacAddr(anne.mac), None)]).unwrap().len(), 0, "{layout:?}: once");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn bytes_are_layer_three_bytes_and_limits_are_exact() {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        let lab = Lab::with_stations(1);
+        let anne = &lab.stations[0];
+        // The station asks for the addresses of others on the way, so start behind that.
+        assert!(anne.reaches(lab::INTERNET_V4));
+        let quota = Quota { limit: 20_000, used: 500 };
+        let mut nft = install(&lab, layout, &[]);
+        let mut events = listener(&lab, &nft);
+        let limited = Admission { quota: Some(quota), ..admission(anne.mac) };
+        nft.admit(std::slice::from_ref(&limited), &[]).unwrap();
+
+        // 10 datagrams of 100 + 28 bytes each way.
+        let answered = anne.netns.enter(|| ping_pong(10, 100));
+        assert_eq!(answered, 10, "{layout:?}");
+        let moved = nft.enforced().unwrap()[&MacAddr(anne.mac)].moved;
+        assert_eq!((moved.up_bytes, moved.down_bytes), (1280, 1280), "{layout:?}");
+
+        anne.netns.enter(|| ping_pong(200, 100));
+        let enforced = nft.enforced().unwrap()[&MacAddr(anne.mac)].clone();
+        let passed = 20_000 / (2 * 128);
+        assert!(enforced.quota.unwrap().used >= 20_000, "{layout:?}: {enforced:?}");
+        assert!(enforced.moved.down_packets <= passed, "{layout:?}: {enforced:?}");
+        assert!(anne.is_cut_off(lab::INTERNET_V4), "{layout:?}");
+        assert!(anne.pings(lab::GATEWAY_V4), "{layout:?}: what is open stays open");
+        let spent = events.recv_timeout(Duration::from_secs(5)).expect("the kernel announces it");
+        assert!(
+            matches!(spent, NftEvent::Spent(grant, _) if grant == limited.grant),
+            "{layout:?}: {spent:?}"
+        );
+
+        nft.dismiss(&[(MacAddr(anne.mac), Some(limited.grant))]).unwrap();
+        assert!(
+            !lab.gateway.run("nft list ruleset").contains("grant-"),
+            "{layout:?}: the quota object is freed"
+        );
+        events.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn nobody_claims_an_address_that_is_not_his() {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        let lab = Lab::with_stations(2);
+        let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+        let mut nft = install(&lab, layout, &[admission(anne.mac), admission(bob.mac)]);
+        nft.pin(&[(anne.v4.into(), MacAddr(anne.mac)), (anne.v6.into(), MacAddr(anne.mac))], &[]).unwrap();
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6), "{layout:?}");
+        assert!(bob.reaches(lab::INTERNET_V4) && bob.reaches(lab::INTERNET_V6), "{layout:?}");
+
+        // Bob takes Anne's address: neighbour solicitations from it are dropped, so it stays hers.
+        bob.netns.ip(&format!("addr add {}/64 dev {} nodad", anne.v6, lab::STATION));
+        bob.netns.try_run(&format!("ping -c 1 -W 1 -I {} {}", anne.v6, lab::GATEWAY_V6)).unwrap_err();
+        let neighbours = lab.gateway.ip(&format!("-6 neigh show to {} dev {}", anne.v6, lab::BRIDGE));
+        assert!(neighbours.contains(&anne.mac_text()), "{layout:?}: {neighbours}");
+        bob.netns.ip(&format!("addr add {}/16 dev {}", anne.v4, lab::STATION));
+        bob.netns.try_run(&format!("ping -c 1 -W 1 -I {} {}", anne.v4, lab::GATEWAY_V4)).unwrap_err();
+        let neighbours = lab.gateway.ip(&format!("-4 neigh show to {} dev {}", anne.v4, lab::BRIDGE));
+        assert!(neighbours.contains(&anne.mac_text()), "{layout:?}: {neighbours}");
+        let (_, spoofed) = nft.refusals().unwrap();
+        assert!(spoofed > 0, "{layout:?}: claims are counted");
+        assert!(anne.reaches(lab::INTERNET_V4), "{layout:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn openings_are_open_and_nothing_beside_them() {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        let lab = Lab::with_stations(1);
+        let anne = &lab.stations[0];
+        let mut ruleset = ruleset(layout, &[]);
+        ruleset.openings.prefixes = vec![(lab::INTERNET_V4.into(), 32), (lab::INTERNET_V6.into(), 128)];
+        let _nft = replace(&lab, &ruleset);
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6), "{layout:?}");
+        assert!(anne.is_cut_off(lab::COORDINATOR_V4) && anne.is_cut_off(lab::COORDINATOR_V6), "{layout:?}");
+        // As dnsmasq does with nftset=.
+        let family = if layout == Layout::Netdev { "netdev" } else { "bridge" };
+        lab.gateway.run(&format!("nft add element {family} wayleave names4 {{ {} }}", lab::COORDINATOR_V4));
+        assert!(anne.reaches(lab::COORDINATOR_V4), "{layout:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_lease_ends_by_itself_and_is_renewed_in_place() {
+    let lab = Lab::with_stations(1);
+    let anne = &lab.stations[0];
+    let mut nft = install(&lab, Layout::Netdev, &[]);
+    let short = Admission { timeout: Some(Duration::from_millis(1500)), ..admission(anne.mac) };
+    nft.admit(std::slice::from_ref(&short), &[]).unwrap();
+    assert!(anne.reaches(lab::INTERNET_V4));
+    let before = nft.enforced().unwrap()[&MacAddr(anne.mac)].moved;
+    nft.refresh(&[Admission { timeout: Some(Duration::from_secs(3)), ..short }]).unwrap();
+    let enforced = nft.enforced().unwrap()[&MacAddr(anne.mac)].clone();
+    assert!(enforced.expires_in.unwrap() > Duration::from_secs(2), "{enforced:?}");
+    assert!(enforced.moved.up_bytes >= before.up_bytes, "the counter went on: {before:?} {enforced:?}");
+    support::wait::wait_until("the kernel to end it", Duration::from_secs(10), || {
+        anne.is_cut_off(lab::INTERNET_V4)
+    });
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn an_owned_table_survives_a_foreign_flush_and_is_claimed_by_the_next_process() {
+    let lab = Lab::with_stations(1);
+    let anne = &lab.stations[0];
+    let abilities = abilities(&lab);
+    assert!(abilities.owner_persist, "this kernel has `flags owner, persist`");
+    let owned = Ruleset { owned: true, ..ruleset(Layout::Netdev, &[admission(anne.mac)]) };
+    let first = replace(&lab, &owned);
+    lab.gateway.run("nft flush ruleset");
+    assert!(lab.gateway.run("nft list tables").contains("wayleave"));
+    lab.gateway.try_run("nft delete table netdev wayleave").unwrap_err();
+    drop(first);
+    assert!(anne.reaches(lab::INTERNET_V4), "the owner is gone, its table stands");
+    let mut second = replace(&lab, &owned);
+    assert!(second.stands(&[lab::BRIDGE.into()]).unwrap());
+    lab.gateway.try_run("nft delete table netdev wayleave").unwrap_err();
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn the_ruleset_is_listed_as_the_golden_file_has_it() {
+    for (layout, name) in [(Layout::Netdev, "netdev"), (Layout::Bridge, "bridge")] {
+        let lab = Lab::with_stations(1);
+        let mut ruleset = ruleset(layout, &[admission([2, 0, 0, 0, 0, 1])]);
+        let limited =
+            Admission { quota: Some(Quota { limit: 1000, used: 7 }), ..admission([2, 0, 0, 0, 0, 2]) };
+        ruleset.admissions.push(Admission { grant: GrantId([0xcd; 16]), ..limited });
+        ruleset.openings.coordinator =
+            vec![(lab::COORDINATOR_V4.into(), 7443), (lab::COORDINATOR_V6.into(), 7443)];
+        ruleset.openings.prefixes =
+            vec![("192.0.2.0".parse().unwrap(), 24), ("2001:db8::".parse().unwrap(), 32)];
+        ruleset.pins = vec![(lab::INTERNET_V4.into(), MacAddr([2, 0, 0, 0, 0, 1]))];
+        let _nft = replace(&lab, &ruleset);
+        let listed = lab.gateway.run(&format!("nft list table {name} wayleave"));
+        golden(&format!("tests/golden/ruleset-{name}.nft"), &listed);
+    }
+}
+
+/// Compares with a file; `WAYLEAVE_GOLDEN=write` writes it anew.
+fn golden(path: &str, found: &str) {
+    if std::env::var_os("WAYLEAVE_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+        std::fs::write(path, found).unwrap();
+    }
+    let wanted = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(wanted == found, "{path} differs; WAYLEAVE_GOLDEN=write takes this over:\n{found}");
+}
+
+fn ruleset(layout: Layout, admissions: &[Admission]) -> Ruleset {
+    Ruleset {
+        layout,
+        owned: false,
+        interfaces: vec![if layout == Layout::Netdev { lab::BRIDGE } else { lab::PORT }.into()],
+        openings: Openings {
+            gateway: vec![lab::GATEWAY_V4.into(), lab::GATEWAY_V6.into()],
+            services: vec![(17, 53), (6, 53), (6, 80)],
+            ..Openings::default()
+        },
+        pins: vec![],
+        admissions: admissions.to_vec(),
+    }
+}
+
+fn install(lab: &Lab, layout: Layout, admissions: &[Admission]) -> Nftables {
+    replace(lab, &ruleset(layout, admissions))
+}
+
+fn replace(lab: &Lab, ruleset: &Ruleset) -> Nftables {
+    let abilities = abilities(lab);
+    lab.gateway.enter(|| {
+        let mut nft = Nftables::open(ruleset.layout, ruleset.owned, abilities).unwrap();
+        nft.replace(ruleset).unwrap();
+        nft
+    })
+}
+
+fn abilities(lab: &Lab) -> Abilities {
+    lab.gateway.enter(|| probe("lo", true)).unwrap()
+}
+
+fn admission(station: [u8; 6]) -> Admission {
+    Admission {
+        station: MacAddr(station),
+        grant: GrantId([0xab; 16]),
+        origin: Origin::Owner,
+        incarnation: Incarnation(1),
+        holder: Holder::Station,
+        timeout: None,
+        quota: None,
+        moved: Traffic::default(),
+    }
+}
+
+/// Datagrams of so many bytes to the internet's echo; how many came back.
+fn ping_pong(count: u32, bytes: usize) -> u32 {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect((lab::INTERNET_V4, 7)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut buffer = vec![0; bytes];
+    let mut answered = 0;
+    for _ in 0..count {
+        socket.send(&buffer).unwrap();
+        match socket.recv(&mut buffer) {
+            Ok(_) => answered += 1,
+            Err(_) => break,
+        }
+    }
+    answered
+}
+
+struct Listener {
+    receiver: std::sync::mpsc::Receiver<NftEvent>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Listener {
+    fn recv_timeout(&mut self, limit: Duration) -> Option<NftEvent> {
+        self.receiver.recv_timeout(limit).ok()
+    }
+
+    fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn listener(lab: &Lab, nft: &Nftables) -> Listener {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let port = nft.port();
+    let thread = lab.gateway.spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut events = NftEvents::listen(port).unwrap();
+            ready.send(()).unwrap();
+            tokio::select! {
+                _ = async { loop { let event = events.next().await; if sender.send(event).is_err() { break } } } => {}
+                _ = stopped => {}
+            }
+        });
+    });
+    is_ready.recv().unwrap();
+    Listener { receiver, stop: Some(stop), thread: Some(thread) }
+}

@@ -1,0 +1,283 @@
+//! The program itself, as a process in a namespace of the lab: each role with a configuration of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::frame::mac_text;
+use super::hostapd::{IDENTITY, PASSWORD};
+use super::lab::{self, Lab};
+use super::netns::Netns;
+use super::proc::Program;
+use super::wait::{SOON, wait_for};
+
+/// The program under test.
+pub const WAYLEAVE: &str = env!("CARGO_BIN_EXE_wayleave");
+
+/// A gateway on the lab's router.
+pub struct Gateway {
+    pub program: Program,
+    config: PathBuf,
+    socket: PathBuf,
+    netns: String,
+}
+
+impl Gateway {
+    /// Starts it and waits until it answers. `more` is put at the end of its configuration.
+    #[track_caller]
+    pub fn start(lab: &Lab, more: &str) -> Self {
+        let dir = lab.path().join("gateway");
+        std::fs::create_dir_all(dir.join("run")).expect("a directory");
+        let config = dir.join("gateway.toml");
+        let text = format!(
+            "name = \"Corner\"\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
+             [[network]]\ninterface = \"{bridge}\"\nssid = \"Corner\"\n\
+             eap = {{ method = \"MD5\", identity = \"{IDENTITY}\", password = \"{PASSWORD}\" }}\n\
+             [hostapd]\ndirectory = \"{hostapd}\"\n[dhcp]\nlease_file = \"{leases}\"\n{more}",
+            state = dir.join("state").display(),
+            run = dir.join("run").display(),
+            bridge = lab::BRIDGE,
+            hostapd = lab.path().join("hostapd").display(),
+            leases = lab.path().join("dnsmasq.leases").display(),
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        Self::run(&lab.gateway, config, dir.join("run/gateway.sock"))
+    }
+
+    #[track_caller]
+    fn run(netns: &Netns, config: PathBuf, socket: PathBuf) -> Self {
+        let mut command = netns.command(WAYLEAVE);
+        command.args(["gateway", "--log", "debug", "--config"]).arg(&config);
+        let gateway =
+            Self { program: Program::start("gateway", command), config, socket, netns: netns.name().into() };
+        gateway.wait_until_it_answers();
+        gateway
+    }
+
+    #[track_caller]
+    fn wait_until_it_answers(&self) {
+        wait_for("the gateway to listen", SOON, || UnixStream::connect(&self.socket).ok());
+        // It answers once everything stands.
+        self.ask(json!({"verb": "status"}));
+    }
+
+    /// Starts it again, with the configuration that it had.
+    #[track_caller]
+    pub fn again(&mut self) {
+        let mut command = std::process::Command::new("ip");
+        command.args(["netns", "exec", &self.netns, WAYLEAVE, "gateway", "--log", "debug", "--config"]);
+        command.arg(&self.config);
+        self.program = Program::start("gateway", command);
+        self.wait_until_it_answers();
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        self.config.parent().expect("a directory")
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// One request, one answer; panics on a refusal.
+    #[track_caller]
+    pub fn ask(&self, request: Value) -> Value {
+        let answer = self.try_ask(&request);
+        answer.get("ok").cloned().unwrap_or_else(|| panic!("{request}: {answer}"))
+    }
+
+    /// One request, one answer.
+    #[track_caller]
+    pub fn try_ask(&self, request: &Value) -> Value {
+        ask(&self.socket, request)
+    }
+
+    /// Grants by hand.
+    #[track_caller]
+    pub fn grant(&self, mac: [u8; 6]) {
+        self.ask(json!({"verb": "grant", "grants": [{"station": mac_text(mac)}]}));
+    }
+
+    /// Evicts by hand; the report.
+    #[track_caller]
+    pub fn evict(&self, mac: [u8; 6]) -> Value {
+        self.ask(json!({"verb": "evict", "target": {"station": mac_text(mac)}}))["report"].clone()
+    }
+
+    /// The events from here on.
+    #[track_caller]
+    pub fn watch(&self) -> Events {
+        let mut stream = UnixStream::connect(&self.socket).expect("the gateway listens");
+        stream.write_all(b"{\"verb\":\"watch\"}\n").expect("it takes requests");
+        stream.set_read_timeout(Some(SOON)).expect("not zero");
+        // The next answer comes only after the watch has begun.
+        self.ask(json!({"verb": "status"}));
+        Events(BufReader::new(stream))
+    }
+}
+
+/// What happens at a gateway.
+pub struct Events(BufReader<UnixStream>);
+
+impl Events {
+    /// The next event with this name; others are passed over.
+    #[track_caller]
+    pub fn next(&mut self, name: &str) -> Value {
+        let mut passed = Vec::new();
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap_or(0) == 0 {
+                panic!("no event {name}; there were {passed:?}");
+            }
+            let event: Value = serde_json::from_str(&line).expect("events are JSON");
+            if event["event"] == name {
+                return event;
+            }
+            passed.push(event);
+        }
+    }
+}
+
+/// One request over a control socket, one answer.
+#[track_caller]
+pub fn ask(socket: &Path, request: &Value) -> Value {
+    let mut stream =
+        UnixStream::connect(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+    stream.write_all(format!("{request}\n").as_bytes()).expect("it takes requests");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer in time");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{request}: {line:?}: {error}"))
+}
+
+/// A coordinator, on the lab's internet at its own address.
+pub struct CoordinatorDaemon {
+    pub program: Program,
+    config: PathBuf,
+    socket: PathBuf,
+    netns: String,
+}
+
+impl CoordinatorDaemon {
+    /// Starts it and waits until it answers. `more` is put at the end of its configuration.
+    #[track_caller]
+    pub fn start(lab: &Lab, more: &str) -> Self {
+        let dir = lab.path().join("coordinator");
+        std::fs::create_dir_all(dir.join("run")).expect("a directory");
+        let config = dir.join("coordinator.toml");
+        let text = format!(
+            "public = \"{address}:7443\"\nlisten = \"{address}:7443\"\nstate_dir = \"{state}\"\n\
+             runtime_dir = \"{run}\"\n{more}",
+            address = lab::COORDINATOR_V4,
+            state = dir.join("state").display(),
+            run = dir.join("run").display(),
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        let socket = dir.join("run/coordinator.sock");
+        let program = Self::process(lab.internet.name(), &config);
+        let daemon = Self { program, config, socket, netns: lab.internet.name().into() };
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    fn process(netns: &str, config: &Path) -> Program {
+        let mut command = std::process::Command::new("ip");
+        command
+            .args(["netns", "exec", netns, WAYLEAVE, "coordinator", "--log", "debug", "--config"])
+            .arg(config);
+        Program::start("coordinator", command)
+    }
+
+    #[track_caller]
+    fn wait_until_it_answers(&self) {
+        wait_for("the coordinator to answer", SOON, || UnixStream::connect(&self.socket).ok());
+    }
+
+    /// Starts it again, with the configuration and the state that it had.
+    #[track_caller]
+    pub fn again(&mut self) {
+        self.program = Self::process(&self.netns, &self.config);
+        self.wait_until_it_answers();
+    }
+
+    /// One request, one answer; panics on a refusal.
+    #[track_caller]
+    pub fn ask(&self, request: Value) -> Value {
+        let answer = ask(&self.socket, &request);
+        answer.get("ok").cloned().unwrap_or_else(|| panic!("{request}: {answer}"))
+    }
+
+    /// A claim token for a gateway.
+    #[track_caller]
+    pub fn claim(&self) -> String {
+        self.ask(json!({"verb": "claim"}))["token"].as_str().expect("a token").to_owned()
+    }
+}
+
+/// Enrols a role that is not running.
+#[track_caller]
+pub fn enrol(role: &str, config: &Path, token: &str) {
+    let output = std::process::Command::new(WAYLEAVE)
+        .args([role, "--config"])
+        .arg(config)
+        .args(["enroll", token])
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Gateway {
+    /// Ends it, enrols it with the coordinator and starts it again; waits for the link.
+    #[track_caller]
+    pub fn enrol(&mut self, coordinator: &CoordinatorDaemon) {
+        self.program.terminate(SOON);
+        enrol("gateway", &self.config, &coordinator.claim());
+        self.again();
+        self.wait_for_link();
+    }
+
+    /// Until the link to the coordinator stands.
+    #[track_caller]
+    pub fn wait_for_link(&self) {
+        wait_for("the link to stand", Duration::from_secs(60), || {
+            self.ask(json!({"verb": "status"}))["link"].get("up").is_some().then_some(())
+        });
+    }
+}
+
+/// A terminal in a station's namespace.
+pub struct Terminal {
+    pub program: Program,
+    pub config: PathBuf,
+    pub socket: PathBuf,
+}
+
+impl Terminal {
+    /// Starts it. `more` is put at the front of its configuration.
+    #[track_caller]
+    pub fn start(lab: &Lab, station: usize, wpa_supplicant: &Path, token: &str, more: &str) -> Self {
+        let dir = lab.path().join(format!("terminal{station}"));
+        std::fs::create_dir_all(dir.join("run")).expect("a directory");
+        let config = dir.join("terminal.toml");
+        let text = format!(
+            "{more}\ninterface = \"{interface}\"\nwired = true\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
+             wpa_supplicant = \"{wpa}\"\n[[aps]]\nbssid = \"{port}\"\nssid = \"Corner\"\n",
+            interface = lab::STATION,
+            state = dir.join("state").display(),
+            run = dir.join("run").display(),
+            wpa = wpa_supplicant.display(),
+            port = mac_text(lab::PORT_MAC),
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        enrol("terminal", &config, token);
+        let mut command = lab.stations[station].netns.command(WAYLEAVE);
+        command.args(["terminal", "--log", "debug", "--config"]).arg(&config);
+        let program = Program::start("terminal", command);
+        Self { program, config, socket: dir.join("run/terminal.sock") }
+    }
+}
