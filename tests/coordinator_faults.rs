@@ -27,12 +27,6 @@ use wayleave::wire::notice::NoticeBody;
 use wayleave::wire::sign::{Identity, new_boot_id};
 use wayleave::wire::terminal::Heartbeat;
 
-#[test]
-#[ignore = "not a test: what tests below start as a process"]
-fn coordinator_process() {
-    be_the_process();
-}
-
 #[tokio::test]
 async fn malformed_oversized_forged_and_replayed_frames_close_the_link() {
     let dir = tempfile::tempdir().unwrap();

@@ -234,18 +234,7 @@ pub async fn http_with(door: Door, head: &str, body: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
-/// The coordinator as a process of its own: this test program, started again with this name.
-pub const PROCESS: &str = "coordinator_process";
-
-/// What that process does.
-pub fn be_the_process() {
-    let path = std::env::var("WAYLEAVE_TEST_COORDINATOR").expect("started by a test");
-    let settings = Settings::load(Path::new(&path)).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(wayleave::coordinator::run(settings, || {})).unwrap();
-}
-
-/// That process, with this test as its service manager.
+/// The program as a coordinator in a process of its own, with this test as its service manager.
 pub struct Process {
     pub child: Child,
     pub door: Door,
@@ -263,9 +252,9 @@ impl Process {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Self::configure_at(dir, address, more);
         let mut process = Self {
-            child: Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", PROCESS, "--ignored", "--nocapture"])
-                .env("WAYLEAVE_TEST_COORDINATOR", dir.join("coordinator.toml"))
+            child: Command::new(env!("CARGO_BIN_EXE_wayleave"))
+                .args(["coordinator", "--config"])
+                .arg(dir.join("coordinator.toml"))
                 .env("NOTIFY_SOCKET", &manager_path)
                 .env("WATCHDOG_USEC", "1000000")
                 .stdout(std::process::Stdio::null())
