@@ -132,8 +132,7 @@ fn the_gateway_is_killed_and_comes_back_under_a_session() {
     stage.gateway.again();
     stage.gateway.wait_for_link();
     std::thread::sleep(Duration::from_millis(500));
-    let tally = stream.stop();
-    assert!(tally.lost().len() <= 1, "{:?} of {} lost", tally.lost(), tally.sent.len());
+    stream.stop().assert_whole();
     let rows = stage.gateway.ask(json!({"verb": "grants"}));
     assert_eq!((rows.as_array().unwrap().len(), &rows[0]["origin"]), (1, &json!("coordinator")), "{rows}");
 }

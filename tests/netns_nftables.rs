@@ -174,8 +174,37 @@ fn an_owned_table_survives_a_foreign_flush_and_is_claimed_by_the_next_process() 
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn the_next_process_goes_on_with_the_table_and_no_packet_is_lost() {
+    for (layout, owned) in
+        [(Layout::Netdev, false), (Layout::Netdev, true), (Layout::Bridge, false), (Layout::Bridge, true)]
+    {
+        let lab = Lab::with_stations(1);
+        let anne = &lab.stations[0];
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6));
+        let wanted = Ruleset { owned, ..ruleset(layout, &[admission(anne.mac)]) };
+        let mut nft = replace(&lab, &wanted);
+        let pin = (anne.v4.into(), MacAddr(anne.mac));
+        let streams = [lab.stream_up(0, false, 1000), lab.stream_up(0, true, 1000)];
+        for _ in 0..20 {
+            nft.pin(&[pin], &[]).unwrap();
+            drop(nft);
+            let abilities = abilities(&lab);
+            nft = lab.gateway.enter(|| Nftables::open(layout, owned, abilities)).unwrap();
+            assert!(nft.go_on(&wanted).unwrap(), "{layout:?}, owned: {owned}");
+            let other = Ruleset { interfaces: vec![lab::WAN.into()], ..wanted.clone() };
+            assert!(!nft.go_on(&other).unwrap(), "{layout:?}, owned: {owned}: another ruleset");
+        }
+        streams.into_iter().for_each(|stream| stream.stop().assert_whole());
+        let deleted = lab.gateway.try_run(&format!("nft delete table {} wayleave", family(layout)));
+        assert_eq!(deleted.is_err(), owned, "{layout:?}: whose it is");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn the_ruleset_is_listed_as_the_golden_file_has_it() {
-    for (layout, name) in [(Layout::Netdev, "netdev"), (Layout::Bridge, "bridge")] {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        let name = family(layout);
         let lab = Lab::with_stations(1);
         let mut ruleset = ruleset(layout, &[admission([2, 0, 0, 0, 0, 1])]);
         let limited =
@@ -189,6 +218,13 @@ fn the_ruleset_is_listed_as_the_golden_file_has_it() {
         let _nft = replace(&lab, &ruleset);
         let listed = lab.gateway.run(&format!("nft list table {name} wayleave"));
         golden(&format!("tests/golden/ruleset-{name}.nft"), &listed);
+    }
+}
+
+fn family(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Netdev => "netdev",
+        Layout::Bridge => "bridge",
     }
 }
 

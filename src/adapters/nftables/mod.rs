@@ -66,6 +66,13 @@ struct Table {
     comment: Option<String>,
 }
 
+impl Table {
+    /// Whether it was made for one owner: it outlives that owner as an orphan (`nft_table_is_orphan`).
+    fn persists(&self) -> bool {
+        self.flags & ruleset::NFT_TABLE_F_PERSIST != 0
+    }
+}
+
 /// The table in the kernel.
 #[derive(Debug)]
 pub struct Nftables {
@@ -293,9 +300,8 @@ impl Nftables {
         let owned = self.owned;
         let wanted = Ruleset { owned, ..ruleset.clone() };
         let Some(found) = self.table(self.layout)? else { return Ok(false) };
-        let flags = ruleset::table_flags(owned);
         let same = found.comment.as_deref() == Some(wanted.fingerprint().as_str());
-        if !same || found.flags != flags || !self.stands(&ruleset.interfaces)? {
+        if !same || found.persists() != owned || !self.stands(&ruleset.interfaces)? {
             return Ok(false);
         }
         self.claim(self.layout)?;
@@ -363,8 +369,8 @@ impl Nftables {
     /// Whether the table is there. An orphaned one, left by a daemon that is gone, becomes ours.
     fn claim(&mut self, layout: Layout) -> Result<bool, NftError> {
         let Some(found) = self.table(layout)? else { return Ok(false) };
-        // A table with an owner can be changed by that socket alone, an orphaned one by who claims it.
-        if found.flags == ruleset::table_flags(true) {
+        // An orphan has lost its owner's flag; whoever sets it again owns the table.
+        if self.owned && found.persists() {
             self.requests.transact(
                 "claim the table",
                 |batch| {

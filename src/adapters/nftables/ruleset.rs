@@ -19,7 +19,7 @@ pub const TABLE: &str = "wayleave";
 
 /// Table flags (`enum nft_table_flags`).
 const NFT_TABLE_F_OWNER: u32 = 0x2;
-const NFT_TABLE_F_PERSIST: u32 = 0x4;
+pub(super) const NFT_TABLE_F_PERSIST: u32 = 0x4;
 
 /// What stations without a grant reach, and what nobody may claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
