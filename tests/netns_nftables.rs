@@ -4,6 +4,9 @@ mod support;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::lab::{self, Lab};
@@ -58,7 +61,7 @@ fn bytes_are_layer_three_bytes_and_limits_are_exact() {
         assert!(anne.reaches(lab::INTERNET_V4));
         let quota = Quota { limit: 20_000, used: 500 };
         let mut nft = install(&lab, layout, &[]);
-        let mut events = listener(&lab, &nft);
+        let mut events = listener(&lab, &mut nft);
         let limited = Admission { quota: Some(quota), ..admission(anne.mac) };
         nft.admit(std::slice::from_ref(&limited), &[]).unwrap();
 
@@ -170,6 +173,42 @@ fn an_owned_table_survives_a_foreign_flush_and_is_claimed_by_the_next_process() 
     let mut second = replace(&lab, &owned);
     assert!(second.stands(&[lab::BRIDGE.into()]).unwrap());
     lab.gateway.try_run("nft delete table netdev wayleave").unwrap_err();
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn after_many_admissions_at_once_others_are_heard_again() {
+    let soon = Duration::from_secs(5);
+    let lab = Lab::with_stations(0);
+    let mut nft = install(&lab, Layout::Netdev, &[]);
+    let mut events = listener(&lab, &mut nft);
+    let crowd: Vec<Admission> =
+        (0..2000_u16).map(|n| admission([2, 1, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]])).collect();
+    nft.admit(&crowd, &[]).unwrap();
+    assert_eq!(events.recv_timeout(soon), Some(NftEvent::Unheard));
+    assert_eq!(nft.enforced().unwrap().len(), 2000);
+    lab.gateway.run("nft flush map netdev wayleave down");
+    assert_eq!(events.recv_timeout(soon), Some(NftEvent::Disturbed));
+    // Somebody is busy all the time: then nobody knows what it was.
+    let over = Arc::new(AtomicBool::new(false));
+    let until = over.clone();
+    let busy = lab.gateway.spawn(move || {
+        while !until.load(Ordering::Relaxed) {
+            let done = Command::new("nft").arg("add table inet x; delete table inet x").status();
+            assert!(done.unwrap().success());
+        }
+    });
+    let mut heard = false;
+    for _ in 0..20 {
+        nft.replace(&ruleset(Layout::Netdev, &crowd)).unwrap();
+        let mut said = || events.recv_timeout(soon).expect("what may have been missed");
+        heard |= std::iter::repeat_with(&mut said).find(|event| *event != NftEvent::Disturbed)
+            == Some(NftEvent::Overrun);
+    }
+    over.store(true, Ordering::Relaxed);
+    busy.join().unwrap();
+    assert!(heard, "a foreign transaction beside ours is noticed");
+    events.stop();
 }
 
 #[test]
@@ -319,22 +358,21 @@ impl Listener {
     }
 }
 
-fn listener(lab: &Lab, nft: &Nftables) -> Listener {
+fn listener(lab: &Lab, nft: &mut Nftables) -> Listener {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let (ready, is_ready) = std::sync::mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let port = nft.port();
-    let thread = lab.gateway.spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut events = lab.gateway.enter(|| {
+        let _inside = runtime.enter();
+        NftEvents::listen(nft).unwrap()
+    });
+    let thread = std::thread::spawn(move || {
         runtime.block_on(async {
-            let mut events = NftEvents::listen(port).unwrap();
-            ready.send(()).unwrap();
             tokio::select! {
-                _ = async { loop { let event = events.next().await; if sender.send(event).is_err() { break } } } => {}
+                _ = async { while sender.send(events.next().await).is_ok() {} } => {}
                 _ = stopped => {}
             }
         });
     });
-    is_ready.recv().unwrap();
     Listener { receiver, stop: Some(stop), thread: Some(thread) }
 }

@@ -100,7 +100,7 @@ impl Drive {
         let layout = choose(&settings, abilities)?;
         let owned = settings.own_table && !settings.names_by_dnsmasq;
         let mut nft = Nftables::open(layout, owned, abilities)?;
-        let nft_events = NftEvents::listen(nft.port()).map_err(system("the nftables multicast group"))?;
+        let nft_events = NftEvents::listen(&mut nft).map_err(system("the nftables multicast group"))?;
 
         let mut figures = BTreeMap::new();
         let grants = adopt(&mut nft, &settings, abilities, now, &mut figures);
@@ -478,6 +478,7 @@ impl Drive {
             }
             NftEvent::Disturbed => self.gateway.rebuild_soon(true, now),
             NftEvent::Overrun => self.gateway.rebuild_soon(false, now),
+            NftEvent::Unheard => self.gateway.look_at_quotas(now),
         }
         // At once, unless somebody destroys it over and over.
         if self.gateway.rebuild_at.is_some_and(|at| at <= now) {

@@ -246,6 +246,21 @@ impl Gateway {
         self.rebuilt_at = now;
     }
 
+    /// Tells the machine which quotas are used up, where the kernel's word for it may have been missed.
+    pub fn look_at_quotas(&mut self, now: BootTime) {
+        if !self.grants.enforced().any(|grant| grant.quota.is_some()) {
+            return;
+        }
+        match self.nft.quotas() {
+            Ok(quotas) => {
+                for (grant, _) in quotas.into_iter().filter(|(_, quota)| quota.used >= quota.limit) {
+                    self.grants.handle_input(grants::Input::Spent { grant }, now);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "quotas that are used up"),
+        }
+    }
+
     /// The ruleset is to be said again soon. `lost`: because it is gone.
     pub fn rebuild_soon(&mut self, lost: bool, now: BootTime) {
         if lost {

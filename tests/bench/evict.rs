@@ -36,6 +36,8 @@ fn main() {
     let load_before = load();
     let lab = Lab::with_stations(1);
     lab.stations[0].netns.ip(&format!("link set {STATION} address {}", mac_text(crowd_mac(1))));
+    // It keeps to the addresses that the flows below are made for.
+    lab.stations[0].netns.sysctl(&format!("net.ipv6.conf.{STATION}.accept_ra"), "0");
     let _hostapd: hostapd::Hostapd = lab.hostapd();
     let _dnsmasq = Dnsmasq::start(&lab.gateway, BRIDGE, lab.path(), "");
     let gateway = Quiet::start(Path::new(WAYLEAVE), &lab.gateway, lab.path());

@@ -40,6 +40,7 @@ pub mod message {
     pub const GET_ELEMENT: u8 = 13;
     pub const DEL_ELEMENT: u8 = 14;
     pub const NEW_OBJECT: u8 = 18;
+    pub const GET_GENERATION: u8 = 16;
     pub const GET_OBJECT: u8 = 19;
     pub const DEL_OBJECT: u8 = 20;
     pub const DESTROY_ELEMENT: u8 = 30;
@@ -55,6 +56,8 @@ pub const NLMSG_DONE: u16 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Family {
+    /// `NFPROTO_UNSPEC`.
+    Unspecified = 0,
     /// `NFPROTO_INET`.
     Inet = 1,
     /// `NFPROTO_NETDEV`.

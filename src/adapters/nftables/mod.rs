@@ -24,6 +24,7 @@ pub use events::{NftEvent, NftEvents};
 pub use ruleset::{Openings, Ruleset, TABLE};
 
 use codec::{Batch, Family, attribute, be64, flags, message, text};
+use events::Ear;
 use socket::Requests;
 
 use crate::model::{GrantId, MacAddr, Traffic};
@@ -80,7 +81,12 @@ pub struct Nftables {
     layout: Layout,
     owned: bool,
     abilities: Abilities,
+    ear: Option<Ear>,
 }
+
+/// From so many stations on nobody listens while a transaction runs. Below it the time is not worth the look at
+/// quotas that follows.
+const MANY: usize = 500;
 
 /// Finds out what the kernel can do. `interface`: any that exists. `bridge`: whether that family is wanted.
 pub fn probe(interface: &str, bridge: bool) -> Result<Abilities, NftError> {
@@ -247,7 +253,13 @@ fn scratch_element(attributes: &mut codec::Attributes<'_>, timeout_ms: Option<u6
 impl Nftables {
     /// Opens the socket. Nothing in the kernel changes yet.
     pub fn open(layout: Layout, owned: bool, abilities: Abilities) -> Result<Self, NftError> {
-        Ok(Self { requests: Requests::open()?, layout, owned: owned && abilities.owner_persist, abilities })
+        Ok(Self {
+            requests: Requests::open()?,
+            layout,
+            owned: owned && abilities.owner_persist,
+            abilities,
+            ear: None,
+        })
     }
 
     /// The address of the request socket, by which [`NftEvents`] knows our own changes.
@@ -280,17 +292,50 @@ impl Nftables {
         // Left behind when the layout was changed.
         let remains = self.claim(other)?;
         let owned = self.owned;
-        self.requests.transact(
-            "replace the ruleset",
-            |batch| {
-                if remains {
-                    batch
-                        .message(message::DEL_TABLE, ruleset::family(other), 0, |table| table.text(1, TABLE));
-                }
-                Ruleset { owned, ..ruleset.clone() }.render(batch, exists);
-            },
-            |_| (),
-        )
+        self.change("replace the ruleset", ruleset.admissions.len(), |batch| {
+            if remains {
+                batch.message(message::DEL_TABLE, ruleset::family(other), 0, |table| table.text(1, TABLE));
+            }
+            Ruleset { owned, ..ruleset.clone() }.render(batch, exists);
+        })
+    }
+
+    /// One transaction about so many stations.
+    fn change(
+        &mut self,
+        doing: &'static str,
+        stations: usize,
+        write: impl FnOnce(&mut Batch),
+    ) -> Result<(), NftError> {
+        let Some(ear) = self.ear.take_if(|_| stations >= MANY) else {
+            return self.requests.transact(doing, write, |_| ());
+        };
+        let failed = |source| NftError::Socket { doing: "listen", source };
+        let outcome = (|| {
+            let before = self.generation()?;
+            ear.cover().map_err(failed)?;
+            let changed = self.requests.transact(doing, write, |_| ());
+            // Each transaction, anybody's, makes one generation.
+            let after = self.generation();
+            let own = u32::from(changed.is_ok());
+            let alone = after.is_ok_and(|after| after == before.wrapping_add(own));
+            ear.uncover(if alone { NftEvent::Unheard } else { NftEvent::Overrun }).map_err(failed)?;
+            changed
+        })();
+        self.ear = Some(ear);
+        outcome
+    }
+
+    /// The number of the last transaction in this network namespace (`NFTA_GEN_ID`).
+    fn generation(&mut self) -> Result<u32, NftError> {
+        let mut generation = 0;
+        self.requests.ask(
+            "ask for the generation",
+            false,
+            |batch| batch.message(message::GET_GENERATION, Family::Unspecified, 0, |_| ()),
+            |found| generation = attribute(found.payload, 1).and_then(codec::be32).unwrap_or(0),
+        )?;
+        Ok(generation)
     }
 
     /// Goes on with the table that stands, if it is the one that this ruleset would make, stations aside; it is
@@ -436,14 +481,10 @@ impl Nftables {
     ) -> Result<(), NftError> {
         let family = ruleset::family(self.layout);
         let destroy = self.abilities.destroy;
-        self.requests.transact(
-            "admit stations",
-            |batch| {
-                elements::dismiss(batch, family, replaced, destroy, false);
-                elements::admit(batch, family, admissions);
-            },
-            |_| (),
-        )
+        self.change("admit stations", admissions.len(), |batch| {
+            elements::dismiss(batch, family, replaced, destroy, false);
+            elements::admit(batch, family, admissions);
+        })
     }
 
     /// Shuts stations out and says what they had moved in the end. A station that was not in is not in the answer.
@@ -478,11 +519,9 @@ impl Nftables {
     pub fn refresh(&mut self, admissions: &[Admission]) -> Result<(), NftError> {
         if self.abilities.timeout_in_place {
             let family = ruleset::family(self.layout);
-            return self.requests.transact(
-                "renew stations",
-                |batch| elements::admit(batch, family, admissions),
-                |_| (),
-            );
+            return self.change("renew stations", admissions.len(), |batch| {
+                elements::admit(batch, family, admissions);
+            });
         }
         // Older kernels ignore the new time-out: out and in again, counters carried over.
         let enforced = self.enforced_of(admissions.iter().map(|admission| admission.station))?;
@@ -551,21 +590,27 @@ impl Nftables {
                 |message| collect(message.payload, &mut up, &mut down),
             )?;
         }
-        let mut quotas = BTreeMap::new();
-        if up.values().any(|element| element.limited) {
-            self.requests.ask(
-                "list the quotas",
-                true,
-                |batch| {
-                    batch.message(message::GET_OBJECT, family, flags::DUMP, |object| {
-                        object.text(1, TABLE);
-                        object.be32(3, 2);
-                    });
-                },
-                |message| quotas.extend(elements::parse_quota(message.payload)),
-            )?;
-        }
+        let limited = up.values().any(|element| element.limited);
+        let quotas = if limited { self.quotas()? } else { BTreeMap::new() };
         Ok(join(family, up, down, &quotas))
+    }
+
+    /// All limits on bytes, with what is used of them.
+    pub fn quotas(&mut self) -> Result<BTreeMap<GrantId, Quota>, NftError> {
+        let family = ruleset::family(self.layout);
+        let mut quotas = BTreeMap::new();
+        self.requests.ask(
+            "list the quotas",
+            true,
+            |batch| {
+                batch.message(message::GET_OBJECT, family, flags::DUMP, |object| {
+                    object.text(1, TABLE);
+                    object.be32(3, 2);
+                });
+            },
+            |message| quotas.extend(elements::parse_quota(message.payload)),
+        )?;
+        Ok(quotas)
     }
 
     /// What the kernel enforces for these stations; those that are not in are not in the answer.

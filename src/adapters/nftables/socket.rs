@@ -4,7 +4,7 @@
 //! microseconds and needs no task.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -42,10 +42,9 @@ impl Requests {
         socket.set_cap_ack(true).map_err(NftError::Open)?;
         socket.set_ext_ack(true).map_err(NftError::Open)?;
         enlarge(&socket, Some(SEND_BUFFER), RECEIVE_BUFFER).map_err(NftError::Open)?;
-        with_fd(&socket, |fd| {
-            setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(PATIENCE.as_millis() as i64))
-        })
-        .map_err(NftError::Open)?;
+        let patience = TimeVal::milliseconds(PATIENCE.as_millis() as i64);
+        setsockopt(&socket.as_fd(), sockopt::ReceiveTimeout, &patience)
+            .map_err(|error| NftError::Open(error.into()))?;
         Ok(Self { socket, port, seq: 1, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
@@ -180,18 +179,12 @@ impl Requests {
 
 /// Enlarges the buffers, past the machine's limits where we may (CAP_NET_ADMIN).
 pub(super) fn enlarge(socket: &Socket, send: Option<usize>, receive: usize) -> io::Result<()> {
-    with_fd(socket, |fd| {
-        if let Some(size) = send {
-            setsockopt(&fd, sockopt::SndBufForce, &size)
-                .or_else(|_| setsockopt(&fd, sockopt::SndBuf, &size))?;
-        }
-        setsockopt(&fd, sockopt::RcvBufForce, &receive)
-            .or_else(|_| setsockopt(&fd, sockopt::RcvBuf, &receive))
-    })
-}
-
-fn with_fd<T>(socket: &Socket, act: impl FnOnce(BorrowedFd<'_>) -> nix::Result<T>) -> io::Result<T> {
-    // SAFETY: the descriptor belongs to `socket`, which outlives the call.
-    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-    act(fd).map_err(io::Error::from)
+    let socket = socket.as_fd();
+    if let Some(size) = send {
+        setsockopt(&socket, sockopt::SndBufForce, &size)
+            .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &size))?;
+    }
+    setsockopt(&socket, sockopt::RcvBufForce, &receive)
+        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &receive))
+        .map_err(io::Error::from)
 }
