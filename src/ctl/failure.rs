@@ -1,13 +1,12 @@
 //! How a call of the program can fail: the exit code, the stable word, the sentence.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::client::ClientError;
 use super::table::plain;
 use crate::config::ConfigError;
-use crate::model::Refusal;
+use crate::model::{Refusal, sentence};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +75,7 @@ impl Failure {
 
     /// The sentence with its causes, on one line.
     pub fn sentence(&self) -> String {
-        let mut sentence = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            // Some errors repeat their cause in their own text.
-            let text = error.to_string();
-            if !sentence.ends_with(&text) {
-                sentence.push_str(": ");
-                sentence.push_str(&text);
-            }
-            cause = error.source();
-        }
-        sentence
+        sentence(self)
     }
 
     /// Writes what failed: a line for people, or `{"error": …}` as the control sockets have it.

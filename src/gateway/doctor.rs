@@ -26,6 +26,14 @@ pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
             "find out who runs `nft flush ruleset` or `firewall stop`; with an owned table it has no effect",
         ));
     }
+    if let Some(why) = &gateway.unkept {
+        findings.push(finding(
+            "state",
+            Severity::Problem,
+            format!("grants would not survive a reboot: {why}"),
+            "make room on the file system of state_dir, and let the daemon write there",
+        ));
+    }
     let conntrack = gateway.conntrack.clone();
     let dhcp = gateway.dhcp.clone();
     let lease_file = gateway.settings.lease_file.display().to_string();

@@ -31,7 +31,7 @@ use crate::logic::backoff::Backoff;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{BootTime, Cause, GrantSpec, Holder, Incarnation, MacAddr, Origin, Refusal};
+use crate::model::{BootTime, Cause, GrantSpec, Holder, Incarnation, MacAddr, Origin, Refusal, sentence};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::gateway::ToGateway;
 use crate::wire::hello::Role;
@@ -160,6 +160,7 @@ impl Drive {
             restored: 0,
             dropped: 0,
             pace: Pace::new(now),
+            unkept: None,
             rebuild_at: None,
             lost_at: None,
             rebuilt_at: now,
@@ -293,9 +294,11 @@ impl Drive {
             .collect();
         if let Err(error) = persist::save_grants(&self.gateway.settings.state_dir, &kept) {
             tracing::error!(%error, "grants would not survive a reboot; trying again in a while");
+            self.gateway.unkept = Some(sentence(&error));
             self.gateway.pace.written(now);
             return self.gateway.pace.changed(false, now);
         }
+        self.gateway.unkept = None;
         self.gateway.pace.written(now);
     }
 

@@ -98,6 +98,8 @@ pub(super) struct Gateway {
     pub restored: u64,
     pub dropped: u64,
     pub pace: Pace,
+    /// Why grants could not be kept the last time.
+    pub unkept: Option<String>,
     pub rebuild_at: Option<BootTime>,
     /// The tables were gone: the next rebuild is a restoration, since then.
     pub lost_at: Option<BootTime>,

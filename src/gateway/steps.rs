@@ -14,7 +14,7 @@ use crate::adapters::dhcp::DhcpError;
 use crate::adapters::hostapd::{HostapdControl, HostapdError, StationInfo};
 use crate::adapters::rtnetlink::Deleted;
 use crate::logic::grants::{self, Target};
-use crate::model::{BootTime, GrantId, MacAddr, Step, StepOutcome};
+use crate::model::{BootTime, GrantId, MacAddr, Step, StepOutcome, sentence};
 use crate::wire::gateway::{FromGateway, Presence};
 
 /// What was known of a station when its eviction began.
@@ -274,13 +274,6 @@ fn every(targets: &[Target], outcome: &StepOutcome) -> BTreeMap<GrantId, StepOut
     targets.iter().map(|target| (target.grant, outcome.clone())).collect()
 }
 
-/// The whole chain of causes.
 fn failed(error: &dyn std::error::Error) -> StepOutcome {
-    let mut why = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        why = format!("{why}: {source}");
-        cause = source.source();
-    }
-    StepOutcome::Failed { why }
+    StepOutcome::Failed { why: sentence(error) }
 }

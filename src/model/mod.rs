@@ -9,6 +9,7 @@ mod grant;
 mod ids;
 mod mac;
 mod secret;
+mod sentence;
 mod ssid;
 mod time;
 
@@ -20,5 +21,6 @@ pub use ids::{
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
 pub use secret::Secret;
+pub use sentence::sentence;
 pub use ssid::{Ssid, SsidTooLong};
 pub use time::{BootTime, Millis};

@@ -10,7 +10,7 @@ use crate::adapters::link::keeper::{KeptLink, LinkEvent};
 use crate::adapters::wpa_supplicant::{Supplicant, SupplicantError, SupplicantEvent};
 use crate::config::terminal::Settings;
 use crate::logic::agent::{Action, Agent, End, Input};
-use crate::model::{Credential, MacAddr, Refusal};
+use crate::model::{Credential, MacAddr, Refusal, sentence};
 use crate::wire::terminal::{FromTerminal, Heartbeat, SeenAp, ToTerminal};
 
 /// For the network to be taken away at the end; wpa_supplicant answers within microseconds, or hangs.
@@ -215,12 +215,7 @@ impl Effects {
     }
 
     fn failed(&mut self, error: &SupplicantError) {
-        let mut sentence = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            sentence = format!("{sentence}: {cause}");
-            source = cause.source();
-        }
+        let sentence = sentence(error);
         tracing::warn!("{sentence}");
         let word = match error {
             SupplicantError::Ctrl(_) => "wpa-supplicant",

@@ -1,5 +1,6 @@
 //! What can go wrong with a link: one variant per thing that a caller does differently.
 
+use crate::model::sentence;
 use std::io;
 use std::time::Duration;
 
@@ -95,12 +96,6 @@ impl LinkError {
 
     /// The sentence with its causes, for people.
     pub fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+        sentence(self)
     }
 }
