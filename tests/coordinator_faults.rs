@@ -1,9 +1,11 @@
 //! The coordinator under bad input, slow clients, a full disk, restarts, kill -9 and SIGSTOP.
 //!
-//! Those that kill or stop it run it as a process of its own, which is this test program started again.
+//! Those that kill or stop it run it as a process of its own.
 #![cfg(feature = "coordinator")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/disk.rs"]
+mod disk;
 #[path = "support/coordinator.rs"]
 #[allow(dead_code)]
 mod harness;
@@ -15,6 +17,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use disk::Disk;
 use harness::*;
 use link_client::{Gateway, Nothing, SOON, Socket, Terminal, bssid, station, tls};
 use nix::sys::signal::Signal;
@@ -279,24 +282,18 @@ async fn paused_nobody_is_evicted() {
 }
 
 #[tokio::test]
+#[ignore = "needs root, to mount a tmpfs: sudo ./run test unit"]
 async fn on_a_full_disk_new_grants_are_refused_and_evictions_go_on() {
-    if !nix::unistd::geteuid().is_root() {
-        panic!("this test mounts a tmpfs: run it as root, or skip it by name");
-    }
-    let disk = Tmpfs::new("16m");
-    let dir = disk.0.path();
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path();
+    let disk = Disk::mount(dir, "16m");
     let coordinator = Coordinator::start(dir, QUICK);
     let (mut gateway, _) = coordinator.gateway(1).await;
     let mut sessions = Vec::new();
     for number in 0..10 {
         sessions.push(coordinator.session(&mut gateway, number).await);
     }
-    let filler = dir.join("filler");
-    let fill = || {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&filler).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-    };
-    fill();
+    disk.fill();
     let mut late = Terminal::up(coordinator.door, &Identity::generate()).await;
     // The log of the database has some room of its own; then it is over with new ones.
     let mut joined = 0;
@@ -314,7 +311,7 @@ async fn on_a_full_disk_new_grants_are_refused_and_evictions_go_on() {
             gateway.acknowledge(&notice).await;
         }
         assert!(joined < 20_000, "the disk never fills");
-        fill();
+        disk.fill();
     };
     assert_eq!(refusal.word, "store-full");
     let status = control(dir, &json!({"verb": "status"}));
@@ -323,7 +320,7 @@ async fn on_a_full_disk_new_grants_are_refused_and_evictions_go_on() {
     assert_eq!(http(coordinator.door, "GET /healthz HTTP/1.1").await.0, 503);
     // Those that stand still leave, durably, while the reserve is taken by somebody else as well.
     for (terminal, _, joined) in &mut sessions {
-        fill();
+        disk.fill();
         terminal.leave(joined).await;
         let asked = Instant::now();
         loop {
@@ -340,7 +337,7 @@ async fn on_a_full_disk_new_grants_are_refused_and_evictions_go_on() {
         until(async || state_of(dir, &joined.session).is_none()).await;
     }
     // Room again: new ones are taken.
-    std::fs::remove_file(&filler).unwrap();
+    disk.empty();
     until(async || control(dir, &json!({"verb": "status"}))["ok"]["store_full"] == false).await;
     until(async || {
         late.want(bssid(1), station(100)).await;

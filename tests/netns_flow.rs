@@ -3,21 +3,13 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
-use support::daemons::{CoordinatorDaemon, Gateway, Terminal};
-use support::frame::mac_text;
-use support::hostapd::Hostapd;
-use support::lab::{self, Lab, Wish};
+use serde_json::json;
+use support::lab;
+use support::stage::{QUICK, Stage};
 use support::wait::{SOON, wait_until};
-use support::wpa::Supplicant;
-
-/// Silence after 600 ms.
-const QUICK: &str = "[heartbeat]\ninterval = \"200ms\"\nlapse_factor = 3\n[patience]\nlease = \"30s\"\ngrant = \"5s\"\n\
-                     join = \"8s\"\ninquiry = \"500ms\"\n";
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
@@ -135,64 +127,4 @@ fn the_gateway_is_killed_and_comes_back_under_a_session() {
     stream.stop().assert_whole();
     let rows = stage.gateway.ask(json!({"verb": "grants"}));
     assert_eq!((rows.as_array().unwrap().len(), &rows[0]["origin"]), (1, &json!("coordinator")), "{rows}");
-}
-
-/// Everything but the terminals.
-struct Stage {
-    coordinator: CoordinatorDaemon,
-    gateway: Gateway,
-    hostapd: Hostapd,
-    supplicants: Vec<(Supplicant, PathBuf)>,
-    lab: Lab,
-}
-
-impl Stage {
-    #[track_caller]
-    fn new(coordinator: &str) -> Self {
-        Self::with(coordinator, QUICK)
-    }
-
-    #[track_caller]
-    fn with(coordinator: &str, timing: &str) -> Self {
-        let lab = Lab::new(Wish { stations: 2, ..Wish::default() });
-        let hostapd = lab.hostapd();
-        let coordinator = CoordinatorDaemon::start(&lab, &format!("{coordinator}{timing}"));
-        let mut gateway = Gateway::start(&lab, "");
-        gateway.enrol(&coordinator);
-        let supplicants = lab
-            .stations
-            .iter()
-            .map(|station| {
-                let supplicant = Supplicant::start_without_network(&station.netns, lab::STATION, lab.path());
-                (supplicant, lab.path().join(format!("wpa-{}", station.netns.name())))
-            })
-            .collect();
-        // The coordinator knows the access point once hostapd has told the gateway.
-        wait_until("the network to be announced", SOON, || {
-            coordinator.ask(json!({"verb": "gateways"})).to_string().contains(&mac_text(lab::PORT_MAC))
-                || gateway.ask(json!({"verb": "status"}))["bsses"] == 1
-        });
-        Self { coordinator, gateway, hostapd, supplicants, lab }
-    }
-
-    #[track_caller]
-    fn terminal(&self, station: usize) -> Terminal {
-        let token = self.coordinator.ask(json!({"verb": "claim", "role": "terminal"}));
-        let token = token["token"].as_str().expect("a token").to_owned();
-        let directory: &Path = &self.supplicants[station].1;
-        Terminal::start(&self.lab, station, directory, &token, "")
-    }
-
-    #[track_caller]
-    fn wait_for_access(&self, station: usize) {
-        // It is let in before it joins, so that it never waits; its first heartbeat comes when it has.
-        wait_until("its first heartbeat", Duration::from_secs(20), || {
-            self.sessions().as_array().is_some_and(|rows| rows.iter().any(|row| row["state"] == "active"))
-        });
-        assert!(self.lab.stations[station].reaches(lab::INTERNET_V4));
-    }
-
-    fn sessions(&self) -> Value {
-        self.coordinator.ask(json!({"verb": "sessions"}))["sessions"].clone()
-    }
 }

@@ -55,6 +55,21 @@ fn decisions_and_words_name_no_world() {
 }
 
 #[test]
+fn no_room_can_start_a_process() {
+    let starts = ["process::Command", "execv", "fork(", "posix_spawn", "libc::system("];
+    let mut broken = Vec::new();
+    for (room, _) in MAY_USE {
+        for (place, line) in lines_of(room) {
+            // Shell completions are tried with their shells by the tests of the command line.
+            if starts.iter().any(|start| line.contains(start)) && !place.starts_with("src/ctl/generate.rs") {
+                broken.push(format!("{place}: {line}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "processes are started:\n{}", broken.join("\n"));
+}
+
+#[test]
 fn no_room_is_missing_from_the_table() {
     for entry in fs::read_dir("src").expect("src/") {
         let path = entry.expect("an entry").path();

@@ -313,27 +313,3 @@ pub async fn enrolled(dir: &Path, door: Door) -> (Gateway, Identity) {
     drop(Gateway::connect(door, &identity, Some(&claim(dir, "gateway"))).await.unwrap());
     (Gateway::up(door, &identity, 1, "cafe").await, identity)
 }
-
-/// A small file system of its own, unmounted at the end.
-pub struct Tmpfs(pub tempfile::TempDir);
-
-impl Tmpfs {
-    pub fn new(size: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(dir.path())
-            .status()
-            .unwrap();
-        assert!(mounted.success());
-        Self(dir)
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        // Lazily: an assertion that failed may have left the coordinator's files open.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}

@@ -1,8 +1,11 @@
 //! The program itself, as a process in a namespace of the lab: each role with a configuration of its own.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,12 +13,30 @@ use serde_json::{Value, json};
 use super::frame::mac_text;
 use super::hostapd::{IDENTITY, PASSWORD};
 use super::lab::{self, Lab};
-use super::netns::Netns;
 use super::proc::Program;
 use super::wait::{SOON, wait_for};
 
 /// The program under test.
 pub const WAYLEAVE: &str = env!("CARGO_BIN_EXE_wayleave");
+
+static ENVIRONMENT: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
+
+/// What every program that this process starts from here on has in its environment. Once per process.
+pub fn set_environment(variables: &[(&str, &OsStr)]) {
+    let owned = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    ENVIRONMENT.set(owned).expect("it is set once");
+}
+
+/// A role of the program, to be started in a namespace; it logs everything.
+fn role(netns: &str, role: &str, config: &Path) -> Command {
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", netns, WAYLEAVE, role, "--log", "debug", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .envs(ENVIRONMENT.get().into_iter().flatten().map(|(name, value)| (name, value)));
+    command
+}
 
 /// A gateway on the lab's router.
 pub struct Gateway {
@@ -44,15 +65,9 @@ impl Gateway {
             leases = lab.path().join("dnsmasq.leases").display(),
         );
         std::fs::write(&config, text).expect("a configuration");
-        Self::run(&lab.gateway, config, dir.join("run/gateway.sock"))
-    }
-
-    #[track_caller]
-    fn run(netns: &Netns, config: PathBuf, socket: PathBuf) -> Self {
-        let mut command = netns.command(WAYLEAVE);
-        command.args(["gateway", "--log", "debug", "--config"]).arg(&config);
-        let gateway =
-            Self { program: Program::start("gateway", command), config, socket, netns: netns.name().into() };
+        let netns = lab.gateway.name().to_owned();
+        let program = Program::start("gateway", role(&netns, "gateway", &config));
+        let gateway = Self { program, config, socket: dir.join("run/gateway.sock"), netns };
         gateway.wait_until_it_answers();
         gateway
     }
@@ -67,10 +82,7 @@ impl Gateway {
     /// Starts it again, with the configuration that it had.
     #[track_caller]
     pub fn again(&mut self) {
-        let mut command = std::process::Command::new("ip");
-        command.args(["netns", "exec", &self.netns, WAYLEAVE, "gateway", "--log", "debug", "--config"]);
-        command.arg(&self.config);
-        self.program = Program::start("gateway", command);
+        self.program = Program::start("gateway", role(&self.netns, "gateway", &self.config));
         self.wait_until_it_answers();
     }
 
@@ -179,18 +191,10 @@ impl CoordinatorDaemon {
         );
         std::fs::write(&config, text).expect("a configuration");
         let socket = dir.join("run/coordinator.sock");
-        let program = Self::process(lab.internet.name(), &config);
+        let program = Program::start("coordinator", role(lab.internet.name(), "coordinator", &config));
         let daemon = Self { program, config, socket, netns: lab.internet.name().into() };
         daemon.wait_until_it_answers();
         daemon
-    }
-
-    fn process(netns: &str, config: &Path) -> Program {
-        let mut command = std::process::Command::new("ip");
-        command
-            .args(["netns", "exec", netns, WAYLEAVE, "coordinator", "--log", "debug", "--config"])
-            .arg(config);
-        Program::start("coordinator", command)
     }
 
     #[track_caller]
@@ -201,7 +205,7 @@ impl CoordinatorDaemon {
     /// Starts it again, with the configuration and the state that it had.
     #[track_caller]
     pub fn again(&mut self) {
-        self.program = Self::process(&self.netns, &self.config);
+        self.program = Program::start("coordinator", role(&self.netns, "coordinator", &self.config));
         self.wait_until_it_answers();
     }
 
@@ -222,7 +226,7 @@ impl CoordinatorDaemon {
 /// Enrols a role that is not running.
 #[track_caller]
 pub fn enrol(role: &str, config: &Path, token: &str) {
-    let output = std::process::Command::new(WAYLEAVE)
+    let output = Command::new(WAYLEAVE)
         .args([role, "--config"])
         .arg(config)
         .args(["enroll", token])
@@ -275,8 +279,7 @@ impl Terminal {
         );
         std::fs::write(&config, text).expect("a configuration");
         enrol("terminal", &config, token);
-        let mut command = lab.stations[station].netns.command(WAYLEAVE);
-        command.args(["terminal", "--log", "debug", "--config"]).arg(&config);
+        let command = role(lab.stations[station].netns.name(), "terminal", &config);
         let program = Program::start("terminal", command);
         Self { program, config, socket: dir.join("run/terminal.sock") }
     }

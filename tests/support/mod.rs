@@ -10,12 +10,14 @@
 pub mod bench;
 pub mod daemons;
 pub mod dhcp;
+pub mod disk;
 pub mod dnsmasq;
 pub mod frame;
 pub mod hostapd;
 pub mod lab;
 pub mod netns;
 pub mod proc;
+pub mod stage;
 pub mod stream;
 pub mod wait;
 pub mod wired;
