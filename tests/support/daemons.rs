@@ -47,16 +47,27 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it and waits until it answers. `more` is put at the end of its configuration.
+    /// Starts it for the wired access point and waits until it answers. `more` is put at the end of its
+    /// configuration.
     #[track_caller]
     pub fn start(lab: &Lab, more: &str) -> Self {
+        let eap = format!(
+            "ssid = \"Corner\"\n\
+             eap = {{ method = \"MD5\", identity = \"{IDENTITY}\", password = \"{PASSWORD}\" }}\n"
+        );
+        Self::sharing(lab, &eap, more)
+    }
+
+    /// Starts it and waits until it answers. `network` is what its configuration says of the network on the
+    /// bridge, `more` is put at the end.
+    #[track_caller]
+    pub fn sharing(lab: &Lab, network: &str, more: &str) -> Self {
         let dir = lab.path().join("gateway");
         std::fs::create_dir_all(dir.join("run")).expect("a directory");
         let config = dir.join("gateway.toml");
         let text = format!(
             "name = \"Corner\"\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
-             [[network]]\ninterface = \"{bridge}\"\nssid = \"Corner\"\n\
-             eap = {{ method = \"MD5\", identity = \"{IDENTITY}\", password = \"{PASSWORD}\" }}\n\
+             [[network]]\ninterface = \"{bridge}\"\n{network}\
              [hostapd]\ndirectory = \"{hostapd}\"\n[dhcp]\nlease_file = \"{leases}\"\n{more}",
             state = dir.join("state").display(),
             run = dir.join("run").display(),
@@ -262,20 +273,29 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts it. `more` is put at the front of its configuration.
+    /// Starts it on a wire. `more` is put at the front of its configuration.
     #[track_caller]
     pub fn start(lab: &Lab, station: usize, wpa_supplicant: &Path, token: &str, more: &str) -> Self {
+        let wire = format!(
+            "wired = true\n{more}\naps = [{{ bssid = \"{}\", ssid = \"Corner\" }}]\n",
+            mac_text(lab::PORT_MAC)
+        );
+        Self::with(lab, station, wpa_supplicant, token, &wire)
+    }
+
+    /// Starts it. `more` is put at the front of its configuration.
+    #[track_caller]
+    pub fn with(lab: &Lab, station: usize, wpa_supplicant: &Path, token: &str, more: &str) -> Self {
         let dir = lab.path().join(format!("terminal{station}"));
         std::fs::create_dir_all(dir.join("run")).expect("a directory");
         let config = dir.join("terminal.toml");
         let text = format!(
-            "{more}\ninterface = \"{interface}\"\nwired = true\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
-             wpa_supplicant = \"{wpa}\"\n[[aps]]\nbssid = \"{port}\"\nssid = \"Corner\"\n",
+            "{more}\ninterface = \"{interface}\"\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
+             wpa_supplicant = \"{wpa}\"\n",
             interface = lab::STATION,
             state = dir.join("state").display(),
             run = dir.join("run").display(),
             wpa = wpa_supplicant.display(),
-            port = mac_text(lab::PORT_MAC),
         );
         std::fs::write(&config, text).expect("a configuration");
         enrol("terminal", &config, token);

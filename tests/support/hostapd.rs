@@ -1,6 +1,6 @@
-//! A real hostapd with `driver=wired`: 802.1X on an Ethernet port, one EAP-MD5 user.
+//! A real hostapd: with `driver=wired`, 802.1X on an Ethernet port and one EAP-MD5 user; or on a radio.
 //!
-//! It sits on the bridge port, not on the bridge: the port address group of 802.1X is link-local
+//! On a wire it sits on the bridge port, not on the bridge: the port address group of 802.1X is link-local
 //! (IEEE 802.1D, table 7-10), so a bridge hands such a frame to listeners on the port and never to itself. And
 //! hostapd's own listener on UDP port 67 of its interface stays apart from the DHCP server on the bridge.
 
@@ -29,29 +29,43 @@ pub struct Hostapd {
     pub program: Program,
     interface: String,
     sockets: PathBuf,
+    config: PathBuf,
 }
 
 impl Hostapd {
-    /// Starts it; files below `dir`, control sockets in `dir/hostapd`. Back when it is ready.
+    /// Starts it on a wire; files below `dir`, control sockets in `dir/hostapd`. Back when it is ready.
     #[track_caller]
     pub fn start(netns: &Netns, interface: &str, dir: &Path) -> Self {
-        let sockets = dir.join("hostapd");
         let users = dir.join(format!("{interface}.eap_user"));
-        let config = dir.join(format!("{interface}.hostapd.conf"));
         fs::write(&users, format!("\"{IDENTITY}\" MD5 \"{PASSWORD}\"\n")).expect("writable");
         let text = format!(
-            "interface={interface}\ndriver=wired\nlogger_stdout=-1\nlogger_stdout_level=2\nctrl_interface={}\n\
-             ieee8021x=1\neapol_version=2\nuse_pae_group_addr=0\neap_reauth_period=0\neap_server=1\n\
-             eap_user_file={}\nmax_num_sta=2007\n",
-            sockets.display(),
+            "driver=wired\nieee8021x=1\neapol_version=2\nuse_pae_group_addr=0\neap_reauth_period=0\n\
+             eap_server=1\neap_user_file={}\nmax_num_sta=2007\n",
             users.display()
+        );
+        Self::with(netns, interface, dir, &text)
+    }
+
+    /// Starts it with these lines of configuration; `interface`, `ctrl_interface` and the log come before them.
+    #[track_caller]
+    pub fn with(netns: &Netns, interface: &str, dir: &Path, lines: &str) -> Self {
+        let sockets = dir.join("hostapd");
+        let config = dir.join(format!("{interface}.hostapd.conf"));
+        let text = format!(
+            "interface={interface}\nctrl_interface={}\nlogger_stdout=-1\nlogger_stdout_level=2\n{lines}",
+            sockets.display()
         );
         fs::write(&config, text).expect("writable");
         let mut command = netns.command("hostapd");
         command.arg("-t").arg(&config);
         let mut program = Program::start("hostapd", command);
         program.wait_line("AP-ENABLED", SOON);
-        Self { program, interface: interface.to_owned(), sockets }
+        Self { program, interface: interface.to_owned(), sockets, config }
+    }
+
+    /// Its configuration; read again on `SIGHUP`.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Where the control sockets are; what `wayleave` is to be told.

@@ -173,16 +173,29 @@ impl Station {
         let [high, low] = number.to_be_bytes();
         let netns = Netns::new(&format!("sta{number}"));
         let mac = [0x02, 0, 0, 0, high, low];
+        plug_into_air(air, &format!("port{number}"), &netns, STATION, mac);
+        let station = Self::of(netns, number, mac);
+        if addressed {
+            station.take_addresses();
+        }
+        station
+    }
+
+    /// A guest whose [`STATION`] is in `netns` already, with addresses that it does not have yet.
+    pub fn of(netns: Netns, number: u16, mac: Mac) -> Self {
+        let [high, low] = number.to_be_bytes();
         let v4 = Ipv4Addr::new(10, 77, 200 + high, low);
         let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0x200, number);
-        plug_into_air(air, &format!("port{number}"), &netns, STATION, mac);
-        if addressed {
-            netns.ip(&format!("addr add {v4}/16 dev {STATION}"));
-            netns.ip(&format!("addr add {v6}/64 dev {STATION} nodad"));
-            netns.ip(&format!("route add default via {GATEWAY_V4}"));
-            netns.ip(&format!("-6 route add default via {GATEWAY_V6}"));
-        }
         Self { netns, mac, v4, v6 }
+    }
+
+    /// Gives it its addresses and the way to the internet.
+    #[track_caller]
+    pub fn take_addresses(&self) {
+        self.netns.ip(&format!("addr add {}/16 dev {STATION}", self.v4));
+        self.netns.ip(&format!("addr add {}/64 dev {STATION} nodad", self.v6));
+        self.netns.ip(&format!("route add default via {GATEWAY_V4}"));
+        self.netns.ip(&format!("-6 route add default via {GATEWAY_V6}"));
     }
 
     /// Its address as text.
