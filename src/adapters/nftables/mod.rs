@@ -547,7 +547,7 @@ impl Nftables {
     /// Adds or removes who holds which address.
     pub fn pin(&mut self, add: &[(IpAddr, MacAddr)], remove: &[(IpAddr, MacAddr)]) -> Result<(), NftError> {
         let family = ruleset::family(self.layout);
-        let destroy = self.abilities.destroy;
+        let kind = if self.abilities.destroy { message::DESTROY_ELEMENT } else { message::DEL_ELEMENT };
         self.requests.transact(
             "pin addresses",
             |batch| {
@@ -561,9 +561,10 @@ impl Nftables {
                         if adding {
                             ruleset::plain_elements(batch, family, claimed, &address);
                             ruleset::plain_elements(batch, family, pinned, &pair);
-                        } else if destroy {
-                            destroy_plain(batch, family, claimed, &address[0]);
-                            destroy_plain(batch, family, pinned, &pair[0]);
+                        } else {
+                            // Without destroy both have to be there: they are removed by who has added them.
+                            remove_plain(batch, kind, family, claimed, &address[0]);
+                            remove_plain(batch, kind, family, pinned, &pair[0]);
                         }
                     }
                 }
@@ -695,8 +696,8 @@ impl Nftables {
     }
 }
 
-fn destroy_plain(batch: &mut Batch, family: Family, set: &str, key: &[u8]) {
-    batch.message(message::DESTROY_ELEMENT, family, 0, |attributes| {
+fn remove_plain(batch: &mut Batch, kind: u8, family: Family, set: &str, key: &[u8]) {
+    batch.message(kind, family, 0, |attributes| {
         attributes.text(1, TABLE);
         attributes.text(2, set);
         attributes.nest(3, |list| list.nest(1, |element| element.nest(1, |value| value.bytes(1, key))));
