@@ -36,6 +36,9 @@ fn scan_line(line: &[u8]) -> Option<SeenAp> {
 /// quotation marks, which is all that IEEE 802.11-2020, J.4 allows in one.
 pub fn network(id: u32, joined: &Joined, wired: bool) -> Result<Vec<Command>, SupplicantError> {
     let set = |name| Command::new("SET_NETWORK").number(id).word(name);
+    // Management frames (IEEE 802.11-2020, 4.5.4.9) are protected where the network can; where it must, nobody else
+    // gets in. wpa_supplicant's own default is never.
+    let protected = || set("ieee80211w").number(1u32);
     let unusable = |why| SupplicantError::Unusable { why };
     let mark = set("id_str").quoted(OUR_MARK).map_err(|_| unusable("the mark is not printable"))?;
     let mut commands = vec![mark];
@@ -55,7 +58,8 @@ pub fn network(id: u32, joined: &Joined, wired: bool) -> Result<Vec<Command>, Su
         }
         (Credential::Psk { passphrase }, false) => {
             let text = passphrase.expose();
-            commands.push(set("key_mgmt").word("WPA-PSK"));
+            commands.push(set("key_mgmt").word("WPA-PSK").word("WPA-PSK-SHA256"));
+            commands.push(protected());
             let is_key = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
             let psk = match (is_key, text.len()) {
                 (true, _) => set("psk").text(text),
@@ -73,7 +77,12 @@ pub fn network(id: u32, joined: &Joined, wired: bool) -> Result<Vec<Command>, Su
                 ("PEAP" | "TTLS", _) => return Err(unusable("it does not say which server to trust")),
                 _ => return Err(unusable("its EAP method is not known here")),
             };
-            commands.push(set("key_mgmt").word(if wired { "IEEE8021X" } else { "WPA-EAP" }));
+            if wired {
+                commands.push(set("key_mgmt").word("IEEE8021X"));
+            } else {
+                commands.push(set("key_mgmt").word("WPA-EAP").word("WPA-EAP-SHA256"));
+                commands.push(protected());
+            }
             commands.push(set("eap").word(method));
             commands.push(set("identity").hex(identity.as_bytes()));
             commands.push(set("password").hex(password.expose().as_bytes()));
@@ -186,13 +195,14 @@ mod tests {
                 "SET_NETWORK 7 bssid 02:00:00:00:01:00",
                 "SET_NETWORK 7 scan_ssid 1",
                 "SET_NETWORK 7 priority 1000000",
-                "SET_NETWORK 7 key_mgmt WPA-PSK",
+                "SET_NETWORK 7 key_mgmt WPA-PSK WPA-PSK-SHA256",
+                "SET_NETWORK 7 ieee80211w 1",
                 "SET_NETWORK 7 psk \"correct \"horse\"\"",
             ]
         );
         let key = "0123456789abcdef".repeat(4);
         let psk = Credential::Psk { passphrase: Secret::new(&*key) };
-        assert_eq!(lines(&joined(psk), false)[6], format!("SET_NETWORK 7 psk {key}"));
+        assert_eq!(lines(&joined(psk), false)[7], format!("SET_NETWORK 7 psk {key}"));
         assert_eq!(lines(&joined(Credential::Open), false)[5], "SET_NETWORK 7 key_mgmt NONE");
     }
 
