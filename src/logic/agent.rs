@@ -70,8 +70,8 @@ pub enum Input {
     Associated,
     /// It does not any more; the supplicant goes on trying.
     AccessLost,
-    /// It will not, whatever is tried.
-    AssociationFailed,
+    /// It will not, whatever is tried: why.
+    AssociationFailed(Refusal),
     /// The machine will sleep for so long.
     Sleep(Duration),
 }
@@ -295,7 +295,7 @@ impl Agent {
             }
             Input::Associated => self.associated(now),
             Input::AccessLost => self.access_lost(now),
-            Input::AssociationFailed => self.association_failed(now),
+            Input::AssociationFailed(why) => self.association_failed(why, now),
             Input::Sleep(time) => self.sleep(time, now),
         }
     }
@@ -314,10 +314,14 @@ impl Agent {
             State::Asking { .. } => {
                 self.give_up(Refusal::new("no-answer", "the coordinator did not answer in time"), now);
             }
-            State::Joining { others, .. } => self.join_next(others, now),
+            State::Joining { others, .. } => {
+                let why = Refusal::new("no-answer", "the coordinator did not answer in time");
+                self.join_next(others, why, now);
+            }
             State::Associating { joined, others, .. } => {
                 self.abandon(&joined);
-                self.join_next(others, now);
+                let why = Refusal::new("no-association", "the network was not connected in time");
+                self.join_next(others, why, now);
             }
             State::Connected { joined, others, since, .. } => {
                 self.actions.push_back(Action::Beat { access: access_of(&joined), next: None });
@@ -409,9 +413,8 @@ impl Agent {
             }
             // The answer went with the old link.
             State::Joining { candidate, others, .. } => {
-                let mut candidates = std::mem::take(others);
-                candidates.push_front(candidate.clone());
-                self.join_next(candidates, now);
+                let (candidate, others) = (candidate.clone(), std::mem::take(others));
+                self.join(candidate, others, now);
             }
             State::Connected { joined, beat_at, .. } => {
                 *beat_at = now + heartbeat_of(joined);
@@ -474,22 +477,29 @@ impl Agent {
             return;
         }
         let seen = |bssid: Bssid| aps.iter().any(|ap| ap.bssid == bssid);
-        let fitting: VecDeque<Candidate> =
+        let sentence = format!("none of the {} access points in reach gives access", aps.len());
+        let mut fitting: VecDeque<Candidate> =
             candidates.into_iter().filter(|candidate| seen(candidate.bssid)).collect();
-        if fitting.is_empty() {
-            let sentence = format!("none of the {} access points in reach gives access", aps.len());
-            self.give_up(Refusal::new("no-candidate", sentence), now);
-            return;
+        match fitting.pop_front() {
+            Some(candidate) => self.join(candidate, fitting, now),
+            None => self.give_up(Refusal::new("no-candidate", sentence), now),
         }
-        self.join_next(fitting, now);
     }
 
-    /// Asks the first of them to admit us.
-    fn join_next(&mut self, mut others: VecDeque<Candidate>, now: BootTime) {
-        let Some(candidate) = others.pop_front() else {
-            self.give_up(Refusal::new("no-candidate", "no access point that was tried gave access"), now);
-            return;
-        };
+    /// Tries the next one; `why` the one before it gave no access. What stood in the way of the last is why there
+    /// is none.
+    fn join_next(&mut self, mut others: VecDeque<Candidate>, why: Refusal, now: BootTime) {
+        match others.pop_front() {
+            Some(candidate) => {
+                self.actions.push_back(Action::Tell(why));
+                self.join(candidate, others, now);
+            }
+            None => self.give_up(why, now),
+        }
+    }
+
+    /// Asks for access there.
+    fn join(&mut self, candidate: Candidate, others: VecDeque<Candidate>, now: BootTime) {
         let request = self.next_request;
         self.next_request += 1;
         if self.linked {
@@ -509,7 +519,8 @@ impl Agent {
             State::Joining { candidate, others, request, .. } if request == joined.request => {
                 if joined.bssid != candidate.bssid {
                     self.say_leave(access_of(&joined));
-                    self.join_next(others, now);
+                    let why = Refusal::new("another", "the coordinator answered for another access point");
+                    self.join_next(others, why, now);
                     return;
                 }
                 let joined = Box::new(joined);
@@ -533,8 +544,7 @@ impl Agent {
                 self.give_up(refusal, now);
             }
             State::Joining { others, request, .. } if request == answered => {
-                self.actions.push_back(Action::Tell(refusal));
-                self.join_next(others, now);
+                self.join_next(others, refusal, now);
             }
             other => self.state = other,
         }
@@ -582,13 +592,16 @@ impl Agent {
         }
     }
 
-    fn association_failed(&mut self, now: BootTime) {
+    fn association_failed(&mut self, why: Refusal, now: BootTime) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Associating { joined, others, .. } | State::Connected { joined, others, .. } => {
                 self.abandon(&joined);
-                self.join_next(others, now);
+                self.join_next(others, why, now);
             }
-            other => self.state = other,
+            other => {
+                self.state = other;
+                self.actions.push_back(Action::Tell(why));
+            }
         }
     }
 

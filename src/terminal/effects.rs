@@ -86,10 +86,7 @@ impl Effects {
                     return Ok(Some(Input::Associated));
                 }
                 let added = async { self.supplicant().await?.add(&joined).await }.await;
-                Ok(added.err().map(|error| {
-                    self.failed(&error);
-                    Input::AssociationFailed
-                }))
+                Ok(added.err().map(|error| Input::AssociationFailed(refusal_of(&error))))
             }
             Action::Dissociate => {
                 tracing::info!("leaving the network");
@@ -134,14 +131,12 @@ impl Effects {
                 Input::AccessLost
             }
             Ok(SupplicantEvent::Refused) => {
-                self.last = Some(Refusal::new("account-refused", "the network refused the account"));
-                Input::AssociationFailed
+                Input::AssociationFailed(Refusal::new("account-refused", "the network refused the account"))
             }
             Err(error) => {
                 // It ended, and our network with it; it is opened anew when it is needed next.
-                self.failed(&error);
                 self.supplicant = None;
-                Input::AssociationFailed
+                Input::AssociationFailed(refusal_of(&error))
             }
         }
     }
@@ -215,12 +210,16 @@ impl Effects {
     }
 
     fn failed(&mut self, error: &SupplicantError) {
-        let sentence = sentence(error);
-        tracing::warn!("{sentence}");
-        let word = match error {
-            SupplicantError::Ctrl(_) => "wpa-supplicant",
-            SupplicantError::Unusable { .. } => "account-unusable",
-        };
-        self.last = Some(Refusal::new(word, sentence));
+        let refusal = refusal_of(error);
+        tracing::warn!(word = refusal.word, "{refusal}");
+        self.last = Some(refusal);
     }
+}
+
+fn refusal_of(error: &SupplicantError) -> Refusal {
+    let word = match error {
+        SupplicantError::Ctrl(_) => "wpa-supplicant",
+        SupplicantError::Unusable { .. } => "account-unusable",
+    };
+    Refusal::new(word, sentence(error))
 }
