@@ -44,11 +44,11 @@ pub struct Radio {
 impl Air {
     /// So many radios for a scenario, on air that nobody else uses.
     #[track_caller]
-    pub fn new(scenario: &str, radios: u16) -> Self {
+    pub fn new(scenario: &str, radios: usize) -> Self {
         let kept = std::env::var_os(KEPT).unwrap_or_else(|| panic!("{KEPT} is not set: ./run test hwsim"));
         unload();
         run(&format!("modprobe {MODULE} radios={radios}"));
-        wait_until("the radios", SOON, || phys().len() == usize::from(radios));
+        wait_until("the radios", SOON, || phys().len() == radios);
         run("ip link set hwsim0 up");
         let capture = std::env::temp_dir().join(format!("{scenario}.pcap"));
         let mut command = Command::new("tcpdump");
@@ -79,8 +79,6 @@ impl Drop for Air {
             let copied = fs::copy(&self.capture, &self.kept);
             eprintln!("---- what was on the air is in {}: {copied:?}", self.kept.display());
         } else {
-            // Those of a namespace come back when it is gone.
-            wait_until("the radios to come back", SOON, || phys().len() == self.radios.len());
             unload();
         }
     }

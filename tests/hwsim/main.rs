@@ -11,7 +11,15 @@ mod air;
 mod capture;
 mod stage;
 
+mod forged_deauth;
+mod hostapd_restart;
+mod isolation;
 mod join;
+mod radio_off;
+mod silence;
+mod sleeping;
+mod two_bsses;
+mod wrong_code;
 
 /// A folder that is in no line above would be a scenario that is never run.
 #[test]

@@ -1,6 +1,6 @@
 //! See README.
 
-use super::stage::{PASSPHRASE, Stage};
+use super::stage::{PASSPHRASE, SSID, Stage};
 use super::support::frame::mac_text;
 use super::support::lab;
 
@@ -11,17 +11,17 @@ fn a_terminal_sees_asks_joins_and_passes_packets() {
     let (anne, bob) = (&stage.lab.stations[0], &stage.lab.stations[1]);
     let _terminal = stage.joined(0);
     assert!(anne.reaches(lab::INTERNET_V6));
-    assert!(stage.hostapd.has(anne.mac), "it joined on the air");
+    assert!(stage.access_points[0].has(anne.mac), "it joined on the air");
     let status = stage.supplicants[0].command("STATUS");
-    assert!(status.contains(&format!("bssid={}\n", mac_text(stage.bssid()))), "{status}");
+    assert!(status.contains(&format!("bssid={}\n", mac_text(stage.bssid(0)))), "{status}");
     assert!(status.contains("key_mgmt=WPA2-PSK\n") && status.contains("pairwise_cipher=CCMP\n"), "{status}");
     let grants = stage.grants();
     assert_eq!(grants.len(), 1, "{grants:?}");
     assert_eq!((&grants[0]["station"], &grants[0]["present"]), (&mac_text(anne.mac).into(), &true.into()));
 
     // Who knows the passphrase and has no grant is associated, and that is all.
-    stage.associate(1, PASSPHRASE);
-    stage.wait_associated(1);
+    stage.associate(1, SSID, PASSPHRASE, &[]);
+    stage.wait_associated(1, 0);
     assert!(bob.pings(lab::GATEWAY_V4));
     assert!(bob.is_cut_off(lab::INTERNET_V4) && bob.is_cut_off(lab::INTERNET_V6));
     assert_eq!(stage.grants().len(), 1);
