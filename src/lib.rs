@@ -14,6 +14,8 @@ pub mod coordinator;
 pub mod ctl;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
+pub mod host;
 pub mod logic;
 pub mod model;
 #[cfg(feature = "terminal")]

@@ -364,7 +364,7 @@ async fn the_control_socket_refuses_what_it_does_not_understand() {
         (json!({"verb": "evict", "session": "00".repeat(16)}), "unknown-session"),
         (json!({"verb": "policy", "gateway": "00".repeat(16), "policy": "strict"}), "unknown-gateway"),
         (json!({"verb": "sessions", "gateway": "00".repeat(16)}), "unknown-gateway"),
-        (json!("a".repeat(20_000)), "too-long"),
+        (json!("a".repeat(wayleave::wire::local::MAX_LINE)), "too-long"),
     ] {
         assert_eq!(control(dir.path(), &request)["error"]["word"], word, "{request}");
     }

@@ -21,8 +21,8 @@ use support::proc::Program;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use wayleave::adapters::control::{Asked, Asker, line};
 use wayleave::adapters::dbus::{self, DbusError, NAME, PATH};
+use wayleave::host::control::{Asked, Asker, line};
 use wayleave::model::{
     Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid, Step,
     StepOutcome, StepReport, Traffic,

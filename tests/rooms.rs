@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("wire", &["model"]),
+    ("host", &["model", "wire"]),
     ("config", &["model", "wire"]),
     ("logic", &["model", "wire"]),
-    ("adapters", &["model", "wire"]),
+    ("adapters", &["model", "wire", "host"]),
     ("ctl", &["model", "wire", "config"]),
-    ("gateway", &["model", "wire", "config", "logic", "adapters"]),
-    ("terminal", &["model", "wire", "config", "logic", "adapters"]),
-    ("coordinator", &["model", "wire", "config", "logic"]),
+    ("gateway", &["model", "wire", "config", "logic", "host", "adapters"]),
+    ("terminal", &["model", "wire", "config", "logic", "host", "adapters"]),
+    ("coordinator", &["model", "wire", "config", "logic", "host"]),
 ];
 
 /// Crates that decisions and words must not name.

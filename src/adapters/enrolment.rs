@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::keep::{self, KeepError};
+use crate::host::keep::{self, KeepError};
 use crate::model::Secret;
 use crate::wire::claim::{ClaimToken, CoordinatorAddress};
 

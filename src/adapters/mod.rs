@@ -2,10 +2,8 @@
 //!
 //! An adapter has its struct in `mod.rs`, its bytes in `codec.rs` (pure) and its errors in `error.rs`.
 
-pub mod clock;
 #[cfg(feature = "gateway")]
 pub mod conntrack;
-pub mod control;
 #[cfg(feature = "dbus")]
 pub mod dbus;
 #[cfg(feature = "gateway")]
@@ -15,11 +13,9 @@ pub mod enrolment;
 pub mod hostapd;
 #[cfg(feature = "terminal")]
 pub mod interface;
-pub mod keep;
 pub mod link;
 #[cfg(feature = "gateway")]
 pub mod nftables;
-mod pollable;
 #[cfg(feature = "gateway")]
 pub mod rtnetlink;
 pub mod wpa_ctrl;

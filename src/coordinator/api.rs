@@ -20,7 +20,8 @@ use utoipa_axum::routes;
 
 use super::hub::Hub;
 use super::metrics::Metrics;
-use super::{claims, clock, link};
+use super::{claims, link};
+use crate::host::clock;
 use crate::logic::session::Policy;
 use crate::model::{Cause, Millis, Refusal, Report, ServiceId, SessionId};
 use crate::wire::LINK_PATH;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 
-use super::clock;
 use super::hub::Hub;
 use super::store::writer::NotKept;
 use super::store::{Change, ClaimHash};
+use crate::host::clock;
 use crate::model::{Millis, Refusal, Secret};
 use crate::wire::claim::{ClaimToken, CoordinatorAddress};
 use crate::wire::hello::Role;

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::clock;
 use super::core::{Core, patience};
 use super::metrics::Metrics;
 use super::store::Loaded;
 use super::store::writer::Writer;
 use crate::config::coordinator::Settings;
+use crate::host::clock;
 use crate::logic::limit::Limit;
 use crate::logic::session::{Patience, heartbeat_due};
 use crate::logic::wheel::Deadlines;

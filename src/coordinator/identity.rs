@@ -4,15 +4,15 @@
 //! made once, and an unreadable or missing one beside an existing database is an error, never a reason for a
 //! new one. The certificate around it is made anew at each start; its dates decide nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::host::keep::{self, KeepError};
 use crate::wire::sign::Identity;
 
 /// The file in the state directory: PKCS#8, DER, 0600.
@@ -22,16 +22,8 @@ pub const FILE: &str = "identity.key";
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The file system says no.
-    #[error("{}: {what}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The file is damaged.
     #[error("{}: not an Ed25519 private key; put the file back from a copy (a new key would cut off every gateway and terminal)", path.display())]
     Damaged {
@@ -62,50 +54,21 @@ pub enum IdentityError {
 
 /// The key kept in the state directory; made if this is the first start ever.
 pub fn load_or_create(state_dir: &Path, database: &Path) -> Result<Identity, IdentityError> {
-    let io = |path: &Path, what| {
-        let path = path.to_owned();
-        move |source| IdentityError::Io { path, what, source }
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state_dir)
-        .map_err(io(state_dir, "cannot be made"))?;
     let path = state_dir.join(FILE);
-    match fs::read(&path) {
-        Ok(document) => {
-            let mode = fs::metadata(&path).map_err(io(&path, "cannot be read"))?.mode() & 0o7777;
-            if mode & 0o077 != 0 {
-                return Err(IdentityError::Exposed { path, mode });
-            }
-            Identity::from_pkcs8(&document).map_err(|_| IdentityError::Damaged { path })
+    let Some(document) = keep::load(&path)? else {
+        if database.exists() {
+            return Err(IdentityError::Missing { path });
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if database.exists() {
-                return Err(IdentityError::Missing { path });
-            }
-            let identity = Identity::generate();
-            write_new(&path, identity.pkcs8()).map_err(io(&path, "cannot be written"))?;
-            Ok(identity)
-        }
-        Err(error) => Err(io(&path, "cannot be read")(error)),
+        let identity = Identity::generate();
+        keep::replace(&path, identity.pkcs8(), 0o600)?;
+        return Ok(identity);
+    };
+    let metadata = fs::metadata(&path);
+    let mode = metadata.map_err(|source| KeepError::Read { path: path.clone(), source })?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(IdentityError::Exposed { path, mode });
     }
-}
-
-/// All of it or nothing, and it stays: file, rename, directory are synced in this order.
-fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    Identity::from_pkcs8(&document).map_err(|_| IdentityError::Damaged { path })
 }
 
 /// TLS 1.3 with a self-signed certificate for the identity's key.

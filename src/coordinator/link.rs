@@ -21,14 +21,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::claims;
 use super::core::Outgoing;
 use super::hub::Hub;
 use super::metrics::Metrics;
 use super::serve::Peer;
 use super::store::writer::NotKept;
 use super::store::{Change, GatewayRecord, Outcome};
-use super::{claims, clock};
 use crate::config::coordinator::Terminals;
+use crate::host::clock;
 use crate::logic::limit::charge;
 use crate::logic::wheel::Pulse;
 use crate::model::{BootId, BootTime, Incarnation, Millis, PublicKey, Refusal, ServiceId, SessionId};

@@ -13,7 +13,6 @@
 
 mod api;
 mod claims;
-mod clock;
 mod control;
 mod core;
 mod hub;
@@ -38,6 +37,8 @@ use self::hub::Hub;
 use self::store::writer::Writer;
 use self::store::{Sqlite, Store, StoreError};
 use crate::config::coordinator::Settings;
+use crate::host::clock;
+use crate::host::control::Control;
 use crate::logic::wheel::TICK;
 use crate::wire::claim::CoordinatorAddress;
 
@@ -63,9 +64,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The control socket.
-    #[error("{}: no control socket", path.display())]
+    #[error("cannot listen at {}", path.display())]
     Control {
-        /// The runtime directory.
+        /// Where.
         path: PathBuf,
         /// What the system says.
         #[source]
@@ -134,8 +135,8 @@ async fn serve_until(
     let listen = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let (control, control_path) = control::bind(&settings.runtime_dir)
-        .map_err(|source| Error::Control { path: settings.runtime_dir.clone(), source })?;
+    let socket = settings.runtime_dir.join(control::FILE);
+    let control = Control::listen(&socket).map_err(|source| Error::Control { path: socket, source })?;
 
     let hub = Hub::new(identity, settings, writer, loaded);
     let tick = tokio::spawn(tick(Arc::clone(&hub)));
@@ -173,7 +174,6 @@ async fn serve_until(
     for task in [&tick, &accept, &control] {
         task.abort();
     }
-    drop(std::fs::remove_file(control_path));
     // Everything decided is durable before the end is told.
     tokio::task::spawn_blocking(|| writer_thread.join())
         .await

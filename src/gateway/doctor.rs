@@ -2,9 +2,9 @@
 
 use super::effects::{Done, Gateway};
 use crate::adapters::conntrack::{Conntrack, Support};
-use crate::adapters::control::Reply;
 use crate::adapters::dhcp::{Dhcp, DhcpError};
 use crate::adapters::nftables::Abilities;
+use crate::host::control::Reply;
 use crate::wire::local::{Finding, Layout, LinkState, Severity};
 
 /// Looks at everything; the answer comes as [`Done::Doctor`].

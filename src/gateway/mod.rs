@@ -18,11 +18,11 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::adapters::enrolment::Enrolment;
-use crate::adapters::keep::KeepError;
 use crate::adapters::nftables::NftError;
 use crate::adapters::rtnetlink::RtnetlinkError;
 use crate::config::ConfigError;
 use crate::config::gateway::Settings;
+use crate::host::keep::KeepError;
 use crate::wire::claim::ClaimToken;
 
 pub use drive::run;
@@ -77,7 +77,6 @@ pub enum Error {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::AddrInUse => ": another gateway is running",
-        io::ErrorKind::NotFound => ": the runtime directory is missing",
         _ => "",
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::keep::{self, KeepError};
+use crate::host::keep::{self, KeepError};
 use crate::logic::grants::Grant;
 use crate::logic::upstream::Memory;
 use crate::model::{BootTime, Cause, GrantId, Holder, Incarnation, MacAddr, Millis, Origin, Traffic};

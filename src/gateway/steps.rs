@@ -75,7 +75,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
             station: target.station,
         });
     }
-    let now = crate::adapters::clock::now();
+    let now = crate::host::clock::now();
     gateway
         .grants
         .handle_input(grants::Input::StepDone { wave, step: Step::Enforcement, outcomes, moved }, now);

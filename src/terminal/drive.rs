@@ -8,14 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::effects::{Effects, Outside};
 use super::{Error, SOCKET};
-use crate::adapters::clock::{self, Alarm};
-use crate::adapters::control::{Asked, Control};
 use crate::adapters::enrolment::Enrolment;
 use crate::adapters::interface::Interface;
-use crate::adapters::keep;
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep};
 use crate::adapters::wpa_ctrl;
 use crate::config::terminal::Settings;
+use crate::host::clock::{self, Alarm};
+use crate::host::control::{Asked, Control};
+use crate::host::keep;
 use crate::logic::agent::{Agent, End, Input, State};
 use crate::logic::backoff::Backoff;
 use crate::model::{BootTime, Millis, PublicKey};

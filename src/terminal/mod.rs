@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::adapters::enrolment::Enrolment;
-use crate::adapters::keep::KeepError;
+use crate::host::keep::KeepError;
 use crate::model::{Cause, Refusal};
 use crate::wire::claim::ClaimToken;
 

@@ -19,7 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 use zbus::connection::Builder;
 use zbus::object_server::SignalEmitter;
 
-use super::control::Asker;
+use crate::host::control::Asker;
 use crate::wire::local::{Event, GatewayRequest};
 use object::Object;
 

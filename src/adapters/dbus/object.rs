@@ -8,7 +8,7 @@ use zbus::object_server::SignalEmitter;
 
 use super::codec::{self, Dict};
 use super::error::Refused;
-use crate::adapters::control::Asker;
+use crate::host::control::Asker;
 use crate::model::{MacAddr, Millis, Refusal};
 use crate::wire::local::{
     Event, Evicted, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted, StationRow,

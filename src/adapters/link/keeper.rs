@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::{LinkError, Receiver, Sender, close, open};
-use crate::adapters::clock;
+use crate::host::clock;
 use crate::model::{BootId, Millis, Secret};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::hello::{LinkNonce, Role};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::adapters::pollable::Pollable;
+use crate::host::pollable::Pollable;
 
 /// A directory that is listened to.
 pub struct DirWatch(Pollable<Inotify>);

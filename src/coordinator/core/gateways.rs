@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{Core, Entry, Gateway};
-use crate::coordinator::clock;
 use crate::coordinator::store::{Change, GatewayRecord};
+use crate::host::clock;
 use crate::logic::session::{Input, Policy, Sight};
 use crate::model::{
     BootTime, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Report, ServiceId, SessionId,

@@ -1,7 +1,7 @@
 //! What the control socket and the HTTP API show.
 
 use super::{Core, Gateway, State};
-use crate::coordinator::clock;
+use crate::host::clock;
 use crate::logic::brake::Scope;
 use crate::logic::session::Policy;
 use crate::model::{Millis, PublicKey, ServiceId};

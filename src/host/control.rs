@@ -6,18 +6,18 @@
 //!
 //! Another way in, such as D-Bus, asks through an [`Asker`]: the daemon sees one kind of request.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, copy, sink};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -62,6 +62,14 @@ impl Reply {
     /// It was not.
     pub fn refuse(self, refusal: Refusal) {
         let _ = self.0.send(Said::Line(line(&Answer::<()>::Error(refusal))));
+    }
+
+    /// As it came out.
+    pub fn say<T: Serialize>(self, outcome: Result<T, Refusal>) {
+        match outcome {
+            Ok(value) => self.ok(value),
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
     /// From now on, these lines. `missed` makes the line that says how many a slow caller did not get.
@@ -139,7 +147,8 @@ pub struct Control<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Control<R> {
-    /// Listens at `path`; fails with `AddrInUse` where another daemon does. Needs a tokio runtime.
+    /// Listens at `path`; fails with `AddrInUse` where another daemon does. The directory is made, 0750, where it
+    /// is missing. Needs a tokio runtime.
     pub fn listen(path: &Path) -> io::Result<Self> {
         Self::listen_with(path, PATIENCE)
     }
@@ -147,6 +156,9 @@ impl<R: DeserializeOwned + Send + 'static> Control<R> {
     fn listen_with(path: &Path, patience: Duration) -> io::Result<Self> {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
+        }
+        if let Some(dir) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
         }
         // In place only once its mode is right.
         let mut beside = path.as_os_str().to_owned();
@@ -228,21 +240,35 @@ async fn serve<R: DeserializeOwned>(stream: UnixStream, asker: Asker<R>, patienc
                 Some(said) => said,
                 None => return,
             },
-            Ok(_) => bad_request(format!("the line has no end within {MAX_LINE} bytes")),
-            Err(error) => bad_request(error.to_string()),
+            _ if !whole && text.len() == MAX_LINE => {
+                refused("too-long", &format!("a request of more than {MAX_LINE} bytes"))
+            }
+            Ok(_) => refused("bad-request", "the line has no end"),
+            Err(error) => refused("bad-request", &error.to_string()),
         };
         let written = match said {
             Said::Line(line) => timeout(patience, write.write_all(&line)).await,
             Said::Stream(lines, missed) => return stream_out(write, lines, missed).await,
         };
-        if !matches!(written, Ok(Ok(()))) || !whole {
+        if !matches!(written, Ok(Ok(()))) {
             return;
+        }
+        if !whole {
+            return hang_up(lines, write).await;
         }
     }
 }
 
-fn bad_request(sentence: String) -> Said {
-    Said::Line(line(&Answer::<()>::Error(Refusal::new("bad-request", sentence.escape_debug().to_string()))))
+fn refused(word: &str, sentence: &str) -> Said {
+    Said::Line(line(&Answer::<()>::Error(Refusal::new(word, sentence.escape_debug().to_string()))))
+}
+
+/// What is left unread when we close would take the answer with it (unix(7): ECONNRESET).
+async fn hang_up(lines: BufReader<OwnedReadHalf>, mut write: OwnedWriteHalf) {
+    if write.shutdown().await.is_ok() {
+        let (mut rest, mut nowhere) = (lines.take(MAX_LINE as u64), sink());
+        drop(timeout(Duration::from_secs(1), copy(&mut rest, &mut nowhere)).await);
+    }
 }
 
 async fn stream_out(
@@ -311,10 +337,10 @@ mod tests {
 
         assert_eq!(Control::<u32>::listen(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let mut caller = UnixStream::connect(&path).await.unwrap();
-        caller.write_all(&vec![b'1'; MAX_LINE]).await.unwrap();
+        caller.write_all(&vec![b' '; MAX_LINE + 100_000]).await.unwrap();
         let mut answer = String::new();
         caller.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.contains("bad-request"), "{answer}");
+        assert!(answer.contains("too-long"), "{answer}");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// The owner of one descriptor, waiting to become readable.
-pub(super) struct Pollable<T: AsFd + Into<OwnedFd>>(AsyncFd<Held<T>>);
+pub struct Pollable<T: AsFd + Into<OwnedFd>>(AsyncFd<Held<T>>);
 
 struct Held<T> {
     owner: T,
@@ -15,7 +15,7 @@ struct Held<T> {
 
 impl<T: AsFd + Into<OwnedFd>> Pollable<T> {
     /// Takes the descriptor over. Needs a tokio runtime.
-    pub(super) fn new(owner: T) -> io::Result<Self> {
+    pub fn new(owner: T) -> io::Result<Self> {
         let fd = owner.as_fd().as_raw_fd();
         // SAFETY: `owner` owns the descriptor (it can be turned into an `OwnedFd`), is dropped only after the
         // registration, and is lent out only by shared reference, so that `fd` stays open and the same.
@@ -24,12 +24,12 @@ impl<T: AsFd + Into<OwnedFd>> Pollable<T> {
     }
 
     /// The owner of the descriptor.
-    pub(super) fn get(&self) -> &T {
+    pub fn get(&self) -> &T {
         &self.0.get_ref().owner
     }
 
     /// Calls `read` whenever the descriptor is readable until it does not say `WouldBlock`.
-    pub(super) async fn read<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+    pub async fn read<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         loop {
             let mut ready: AsyncFdReadyGuard<'_, Held<T>> = self.0.readable().await?;
             if let Ok(result) = ready.try_io(|held| read(&held.get_ref().owner)) {

@@ -1,10 +1,11 @@
-//! CLOCK_BOOTTIME: what time it is, and one alarm on it.
+//! CLOCK_BOOTTIME: what time it is, and one alarm on it. Beside it, the calendar.
 //!
-//! The only clock that decisions see. Not for measuring how long a call took (`std::time::Instant` does).
+//! CLOCK_BOOTTIME is the only clock that decisions see. Not for measuring how long a call took
+//! (`std::time::Instant` does).
 
 use std::future::pending;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -17,6 +18,13 @@ pub fn now() -> BootTime {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
         .expect("every Linux since 2.6.39 has CLOCK_BOOTTIME");
     BootTime::default() + Duration::from(time)
+}
+
+/// Seconds since 1970 by this machine's calendar; 0 before that.
+///
+/// For what outlives a boot on a server, such as claims, and for people. A router's calendar says nothing.
+pub fn calendar() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// One deadline to wait for (timerfd_create(2)). The process sleeps until then: there is no tick.
