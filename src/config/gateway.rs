@@ -4,6 +4,7 @@
 //! name = "Corner café"                     # what terminals are shown; the host name otherwise
 //! state_dir = "/var/lib/wayleave"          # survives a reboot: identity, enrolment, grants
 //! runtime_dir = "/run/wayleave"            # survives a restart: control socket, reports on their way
+//! dbus = true                              # org.wayleave.Gateway1 on the system bus, in programs built with it
 //!
 //! [[network]]                              # at least one
 //! interface = "br-guest"                   # where its stations are; a bridge, or an interface of its own
@@ -44,6 +45,9 @@ use crate::wire::local::Layout;
 /// Where the file is, unless the command line says otherwise.
 pub const PATH: &str = "/etc/wayleave/gateway.toml";
 
+/// What survives a restart is here, unless the file says otherwise.
+pub const RUNTIME_DIR: &str = "/run/wayleave";
+
 const EAP_METHODS: [&str; 4] = ["MD5", "PEAP", "TTLS", "PWD"];
 
 /// What the file says.
@@ -53,6 +57,7 @@ struct Fragment {
     name: Option<String>,
     state_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
+    dbus: Option<bool>,
     #[serde(default)]
     network: Vec<NetworkFragment>,
     #[serde(default)]
@@ -161,6 +166,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Survives a restart.
     pub runtime_dir: PathBuf,
+    /// Whether it is on the system bus.
+    pub dbus: bool,
     /// What is shared.
     pub networks: Vec<Network>,
     /// Which layout.
@@ -193,6 +200,10 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     if name.len() > 64 || name.chars().any(char::is_control) {
         let found = format!("{} bytes: {}", name.len(), name.escape_debug());
         return Err(wrong("name", &found, "at most 64 bytes of text without control characters"));
+    }
+    let has_dbus = cfg!(feature = "dbus");
+    if fragment.dbus == Some(true) && !has_dbus {
+        return Err(wrong("dbus", "true", "false: this program was built without D-Bus"));
     }
     if fragment.network.is_empty() {
         return Err(wrong("network", "none", "at least one [[network]] with an interface"));
@@ -286,7 +297,8 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     Ok(Settings {
         name,
         state_dir: fragment.state_dir.unwrap_or_else(|| "/var/lib/wayleave".into()),
-        runtime_dir: fragment.runtime_dir.unwrap_or_else(|| "/run/wayleave".into()),
+        runtime_dir: fragment.runtime_dir.unwrap_or_else(|| RUNTIME_DIR.into()),
+        dbus: fragment.dbus.unwrap_or(has_dbus),
         networks,
         layout: fragment.enforcement.layout.unwrap_or_default(),
         own_table: fragment.enforcement.own_table.unwrap_or(true),
@@ -344,6 +356,20 @@ mod tests {
         assert_eq!(settings.networks[0].credential, Credential::Open);
         assert_eq!(settings.services, [(17, 53), (6, 53), (6, 80)]);
         assert_eq!(settings.layout, LayoutChoice::Auto);
+    }
+
+    #[test]
+    fn whoever_wants_dbus_has_it_or_is_told() {
+        let check = |dbus: &str| {
+            let text = format!("{dbus}\n[[network]]\ninterface = \"br-guest\"\n");
+            check(Path::new("g.toml"), &text).map(|settings| settings.dbus).map_err(|error| error.to_string())
+        };
+        let has = cfg!(feature = "dbus");
+        assert_eq!(check(""), Ok(has));
+        assert_eq!(check("dbus = false"), Ok(false));
+        let missing =
+            "g.toml:1: dbus: found true; allowed: false: this program was built without D-Bus".to_owned();
+        assert_eq!(check("dbus = true"), if has { Ok(true) } else { Err(missing) });
     }
 
     #[test]

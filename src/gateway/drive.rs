@@ -183,7 +183,9 @@ impl Drive {
         resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
         gateway.settle(now);
         #[cfg(feature = "dbus")]
-        tokio::spawn(crate::adapters::dbus::run(control.asker()));
+        if gateway.settings.dbus {
+            tokio::spawn(crate::adapters::dbus::run(control.asker()));
+        }
         Ok(Self {
             gateway,
             path,
@@ -596,8 +598,9 @@ impl Drive {
         if fixed != wanted
             || now_.runtime_dir != settings.runtime_dir
             || now_.coordinator != settings.coordinator
+            || now_.dbus != settings.dbus
         {
-            tracing::warn!("layout, tables, directories and coordinator change at the next start");
+            tracing::warn!("layout, tables, directories, coordinator and D-Bus change at the next start");
         }
         let now_ = &mut self.gateway.settings;
         now_.name = settings.name;
