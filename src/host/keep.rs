@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::wire::sign::{BadKey, Identity};
@@ -44,7 +44,7 @@ pub enum KeepError {
 /// Replaces `path` by `bytes`: after a loss of power it holds the old or the new content, whole.
 ///
 /// Temporary file, fsync, rename, fsync of the directory. `mode` as in chmod(2). The directory is made, 0700,
-/// where it is missing.
+/// where it is missing. What root writes belongs to whom the directory belongs to: the daemon has to read it.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeepError> {
     try_replace(path, bytes, mode).map_err(|source| KeepError::Write { path: path.to_owned(), source })
 }
@@ -66,6 +66,10 @@ fn try_replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
+        if nix::unistd::geteuid().is_root() {
+            let owner = fs::metadata(dir)?;
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -115,6 +119,17 @@ mod tests {
         }
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         assert_eq!(load(&dir.path().join("absent")).unwrap(), None);
+    }
+
+    #[test]
+    #[ignore = "needs root: sudo ./run test unit"]
+    fn what_root_writes_is_for_the_owner_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(12345), Some(12346)).unwrap();
+        let path = dir.path().join("file");
+        replace(&path, b"for the daemon", 0o600).unwrap();
+        let owner = fs::metadata(&path).unwrap();
+        assert_eq!((owner.uid(), owner.gid(), owner.mode() & 0o777), (12345, 12346, 0o600));
     }
 
     #[test]
