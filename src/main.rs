@@ -44,12 +44,14 @@ fn gateway(run: &args::RunArgs, action: Option<args::GatewayAction>) -> Result<(
     use wayleave::{config, gateway};
     let path = ctl::start::start(run, args::Role::Gateway);
     let failed = |error: gateway::Error| Failure::failed(error.word(), error);
-    let settings = config::gateway::load(&path).map_err(Failure::config)?;
+    let settings = config::gateway::load(&path).map_err(Failure::config);
     match action {
-        None => ctl::start::one_thread()?.block_on(gateway::run(settings, path, || {})).map_err(failed),
-        Some(args::GatewayAction::Enroll(enroll)) => {
+        None => ctl::start::one_thread()?.block_on(gateway::run(settings?, path, || {})).map_err(failed),
+        Some(args::GatewayAction::Enroll(enroll)) => settings.and_then(|settings| {
             ctl::enroll::with(&enroll, |token| gateway::enrol(&settings, token).map_err(failed))
-        }
+        }),
+        // Without a configuration too: there is none when the package goes.
+        Some(args::GatewayAction::Clear) => gateway::clear(settings.ok().as_ref()).map_err(failed),
     }
 }
 
@@ -73,7 +75,5 @@ fn terminal(run: &args::RunArgs, action: Option<args::TerminalAction>) -> Result
             terminal::enrol(&settings.state_dir, token).map_err(failed)
         });
     }
-    // Once the control socket answers; without a service manager there is nobody to tell (sd_notify(3)).
-    let ready = || drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-    ctl::start::one_thread()?.block_on(terminal::run(settings, ready)).map_err(failed)
+    ctl::start::one_thread()?.block_on(terminal::run(settings, || {})).map_err(failed)
 }

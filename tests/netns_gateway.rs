@@ -44,6 +44,32 @@ fn by_hand_a_station_is_let_in_and_sent_away() {
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn what_a_stopped_gateway_left_is_cleared_and_its_grants_count_again() {
+    for more in ["", "[enforcement]\nlayout = \"bridge\"\nown_table = false\n"] {
+        let lab = Lab::with_stations(2);
+        let mut gateway = Gateway::start(&lab, more);
+        let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+        gateway.grant(anne.mac);
+        let (cleared, said) = gateway.clear();
+        assert!(!cleared && said.contains("stop it first"), "{more}: {said}");
+        assert!(anne.reaches(lab::INTERNET_V4) && bob.is_cut_off(lab::INTERNET_V4), "{more}");
+
+        gateway.program.terminate(SOON);
+        assert!(anne.reaches(lab::INTERNET_V6) && bob.is_cut_off(lab::INTERNET_V6), "{more}: enforced");
+        for _ in 0..2 {
+            let (cleared, said) = gateway.clear();
+            assert!(cleared, "{more}: {said}");
+            assert!(!lab.gateway.run("nft list ruleset").contains("wayleave"), "{more}");
+        }
+        assert!(bob.reaches(lab::INTERNET_V4) && bob.reaches(lab::INTERNET_V6), "{more}");
+
+        gateway.again();
+        assert!(anne.reaches(lab::INTERNET_V4) && bob.is_cut_off(lab::INTERNET_V4), "{more}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn an_eviction_frees_everything_and_says_so() {
     let lab = Lab::new(Wish { stations: 2, addressed: false, masquerade: true });
     let hostapd = lab.hostapd();

@@ -26,11 +26,23 @@ use crate::model::{ServiceId, SessionId};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon answers.";
 
-#[cfg(any(feature = "gateway", feature = "terminal"))]
-const AS_THE_DAEMON: &str =
-    "Run it as the user that the daemon runs as: what it writes is for that user alone.";
+/// What examples after a verb's help begin with.
+pub const EXAMPLES: &str = "Examples:\n";
+
+#[cfg(feature = "gateway")]
+const GRANT: &str = "Examples:
+  wayleave grant 02:00:5e:10:00:01
+  wayleave grant 02:00:5e:10:00:01 02:00:5e:10:00:02 --for 2h --quota 500MB";
+
+#[cfg(feature = "coordinator")]
+const CLAIM: &str = "Examples:
+  wayleave claim                 then, on the router: wayleave gateway enroll TOKEN
+  wayleave claim --role terminal --for 7d";
 
 /// Admits, meters, limits and evicts the guests of a network
+///
+/// The first word is a role to run (gateway, coordinator, terminal) or a request to the daemon on this machine. A
+/// gateway needs no coordinator: its owner lets stations in with `grant` and ends their access with `evict`.
 #[derive(Debug, Parser)]
 #[command(name = "wayleave", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -96,8 +108,12 @@ pub enum GatewayVerb {
     /// List the grants that are enforced
     Grants,
     /// Let stations in: for good, or for a time or a quota
+    #[command(after_help = GRANT)]
     Grant(GrantArgs),
     /// End a grant and free everything that its station held
+    ///
+    /// In this order: its elements in the kernel's tables, its connections, its association, its neighbour entries,
+    /// its lease; then it looks whether anything is left. The report says what each step freed and how long it took.
     Evict {
         /// A station's address, or the id of a grant
         #[arg(value_name = "MAC|GRANT-ID", value_parser = parse_target)]
@@ -106,7 +122,8 @@ pub enum GatewayVerb {
     /// Show what happens, as it happens, until Ctrl-C
     Watch,
     /// Say what was found, what is missing and what to do about it
-    #[command(after_help = "Exit code 1: there is a problem.")]
+    ///
+    /// Each finding is good, a hint or a problem, with what to do about it. The exit code is 1 if there is a problem.
     Doctor,
 }
 
@@ -214,6 +231,11 @@ pub struct GatewayRole {
 pub enum GatewayAction {
     /// Enrol with a coordinator; takes effect at the next start
     Enroll(EnrollArgs),
+    /// Take its rules out of the kernel once it has stopped: every station passes then
+    ///
+    /// A gateway that stops leaves its rules in force: who has access keeps it, who has none gets none. This ends
+    /// that. Grants are kept and count again when the gateway starts. Needs root; needs no configuration.
+    Clear,
 }
 
 /// `wayleave coordinator`.
@@ -250,6 +272,7 @@ pub enum CoordinatorAction {
 #[derive(Debug, Subcommand)]
 pub enum CoordinatorVerb {
     /// Print a token that enrols one gateway or one terminal, once
+    #[command(after_help = CLAIM)]
     Claim {
         /// Who may enrol with it
         #[arg(long, value_name = "ROLE", default_value = "gateway")]
@@ -340,7 +363,6 @@ pub enum TerminalVerb {
 /// What `enroll` takes.
 #[cfg(any(feature = "gateway", feature = "terminal"))]
 #[derive(Debug, Args)]
-#[command(after_help = AS_THE_DAEMON)]
 pub struct EnrollArgs {
     // Not parsed here: a message about a value repeats it, and whoever reads the token can enrol.
     /// The token that the coordinator printed; `-`: read it from standard input

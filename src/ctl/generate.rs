@@ -1,4 +1,6 @@
 //! `wayleave generate`: shell completions and man pages from the definitions in `args.rs`.
+//!
+//! What a man page has and `--help` has not (files, signals, exit status) is in `man.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -7,13 +9,13 @@ use anyhow::Context;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::Failure;
 use super::args::{Cli, Generate};
+use super::{Failure, man};
 
 pub(super) fn run(what: Generate) -> Result<(), Failure> {
     let done = match &what {
         Generate::Completions { dir } => completions(dir),
-        Generate::Man { dir } => man(dir),
+        Generate::Man { dir } => pages(dir),
     };
     done.map_err(|error| Failure::failed("generate", error))
 }
@@ -29,9 +31,11 @@ fn completions(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// `wayleave.1`, and one for each verb: `wayleave-grant.1`.
-fn man(dir: &Path) -> anyhow::Result<()> {
+fn pages(dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    clap_mangen::generate_to(public(), dir).with_context(|| dir.display().to_string())
+    let mut whole = public().disable_help_subcommand(true);
+    whole.build();
+    man::write(&whole, dir).with_context(|| dir.display().to_string())
 }
 
 /// The definitions as a router has them: without this verb.
@@ -41,6 +45,7 @@ fn public() -> Command {
     Command::new("wayleave")
         .version(env!("CARGO_PKG_VERSION"))
         .about(whole.get_about().cloned().unwrap_or_default())
+        .long_about(whole.get_long_about().cloned().unwrap_or_default())
         .after_help(whole.get_after_help().cloned().unwrap_or_default())
         .args(whole.get_arguments().cloned())
         .subcommands(shown)
@@ -66,8 +71,11 @@ mod tests {
         }
         let script = dir.path().join("c/wayleave.bash");
         assert!(std::process::Command::new("bash").arg("-n").arg(script).status().unwrap().success());
-        assert!(read("m/wayleave.1").contains("Exit codes: 0 done"));
         assert!(read("m/wayleave-config-check.1").contains("\\-\\-role"));
         assert!(!dir.path().join("m/wayleave-generate.1").exists());
+        for page in fs::read_dir(dir.path().join("m")).unwrap() {
+            let page = fs::read_to_string(page.unwrap().path()).unwrap();
+            assert!(page.contains(".SH \"EXIT STATUS\"") && page.contains(".SH \"SEE ALSO\""), "{page}");
+        }
     }
 }

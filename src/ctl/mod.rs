@@ -24,6 +24,8 @@ mod generate;
 mod grant;
 #[cfg(feature = "gateway")]
 mod grants;
+#[cfg(feature = "docs")]
+mod man;
 pub mod output;
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 pub mod start;

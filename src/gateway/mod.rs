@@ -15,13 +15,14 @@ mod steps;
 mod world;
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use crate::adapters::enrolment::Enrolment;
-use crate::adapters::nftables::NftError;
+use crate::adapters::nftables::{self, NftError};
 use crate::adapters::rtnetlink::RtnetlinkError;
 use crate::config::ConfigError;
-use crate::config::gateway::Settings;
+use crate::config::gateway::{RUNTIME_DIR, Settings};
 use crate::host::keep::KeepError;
 use crate::wire::claim::ClaimToken;
 
@@ -63,6 +64,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// It would put the tables back.
+    #[error("a gateway runs here and would put the tables back; stop it first")]
+    Running,
     /// Something that every Linux has.
     #[error("cannot use {what}")]
     System {
@@ -91,9 +95,23 @@ impl Error {
             Error::Rtnetlink(_) => "rtnetlink",
             Error::NoLayout { .. } => "no-layout",
             Error::Control { .. } => "control-socket",
+            Error::Running => "running",
             Error::System { .. } => "system",
         }
     }
+}
+
+/// Takes the tables of a gateway that has stopped out of the kernel: from then on every station passes.
+///
+/// `settings` say where a gateway that runs would answer; without them it is looked for at the usual place.
+pub fn clear(settings: Option<&Settings>) -> Result<(), Error> {
+    let runtime_dir = settings.map_or(Path::new(RUNTIME_DIR), |settings| &settings.runtime_dir);
+    if UnixStream::connect(runtime_dir.join(SOCKET)).is_ok() {
+        return Err(Error::Running);
+    }
+    nftables::clear()?;
+    tracing::info!("no table of ours is in the kernel: every station passes");
+    Ok(())
 }
 
 /// Enrols with the coordinator of `token`; takes effect at the next start.

@@ -70,6 +70,8 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
         link: state,
         dropped: 0,
     };
+    // Without a service manager there is nobody to tell (sd_notify(3)).
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     ready();
     terminal.drive(control).await
 }

@@ -66,7 +66,7 @@ impl Gateway {
         std::fs::create_dir_all(dir.join("run")).expect("a directory");
         let config = dir.join("gateway.toml");
         let text = format!(
-            "name = \"Corner\"\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
+            "name = \"Corner\"\ndbus = false\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
              [[network]]\ninterface = \"{bridge}\"\n{network}\
              [hostapd]\ndirectory = \"{hostapd}\"\n[dhcp]\nlease_file = \"{leases}\"\n{more}",
             state = dir.join("state").display(),
@@ -95,6 +95,15 @@ impl Gateway {
     pub fn again(&mut self) {
         self.program = Program::start("gateway", role(&self.netns, "gateway", &self.config));
         self.wait_until_it_answers();
+    }
+
+    /// `wayleave gateway clear` beside it; whether it went well, and what it said.
+    #[track_caller]
+    pub fn clear(&self) -> (bool, String) {
+        let mut command = std::process::Command::new("ip");
+        command.args(["netns", "exec", &self.netns, WAYLEAVE, "gateway", "clear", "--config"]);
+        let output = command.arg(&self.config).output().expect("the program starts");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Where its files are.

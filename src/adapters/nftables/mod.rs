@@ -31,7 +31,7 @@ use crate::model::{GrantId, MacAddr, Traffic};
 use crate::wire::local::Layout;
 
 /// What this kernel can do; found out by trying it in a table of our own that is gone afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
     /// The `netdev` ingress hook (4.2, kmod-nft-netdev).
     pub ingress_hook: bool,
@@ -132,6 +132,15 @@ pub fn probe(interface: &str, bridge: bool) -> Result<Abilities, NftError> {
         owner_persist: owner_persist(&mut requests)?,
         timeout_in_place: timeout_in_place(&mut requests)?,
     })
+}
+
+/// Deletes the tables of every layout that a daemon which is gone has left: from here on nothing of ours
+/// filters. Refused while the daemon that owns them runs.
+pub fn clear() -> Result<(), NftError> {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        Nftables::open(layout, false, Abilities::default())?.remove()?;
+    }
+    Ok(())
 }
 
 const SCRATCH: &str = "wayleave-probe";
@@ -430,7 +439,7 @@ impl Nftables {
         Ok(true)
     }
 
-    /// Deletes the table: from here on nothing of ours filters.
+    /// Deletes the table of this layout.
     pub fn remove(&mut self) -> Result<(), NftError> {
         if !self.claim(self.layout)? {
             return Ok(());
