@@ -22,17 +22,17 @@ fn main() -> ExitCode {
     };
     let mut out = io::stdout();
     let left = ctl::run(command, socket, &mut Output::new(&mut out, json));
-    failure::end(left.and_then(|command| command.map_or(Ok(()), role)), json)
+    failure::end(left.and_then(|command| command.map_or(Ok(()), |command| role(command, json))), json)
 }
 
-fn role(command: Command) -> Result<(), Failure> {
+fn role(command: Command, json: bool) -> Result<(), Failure> {
     match command {
         #[cfg(feature = "gateway")]
-        Command::Gateway(args::GatewayRole { run, action }) => gateway(&run, action),
+        Command::Gateway(args::GatewayRole { run, action }) => gateway(&run, action, json),
         #[cfg(feature = "coordinator")]
         Command::Coordinator(args::CoordinatorRole { run, .. }) => coordinator(&run),
         #[cfg(feature = "terminal")]
-        Command::Terminal(args::TerminalRole { run, action }) => terminal(&run, action),
+        Command::Terminal(args::TerminalRole { run, action }) => terminal(&run, action, json),
         // A build with fewer roles has fewer arms.
         #[allow(unreachable_patterns)]
         _ => Ok(()),
@@ -40,7 +40,7 @@ fn role(command: Command) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "gateway")]
-fn gateway(run: &args::RunArgs, action: Option<args::GatewayAction>) -> Result<(), Failure> {
+fn gateway(run: &args::RunArgs, action: Option<args::GatewayAction>, json: bool) -> Result<(), Failure> {
     use wayleave::{config, gateway};
     let path = ctl::start::start(run, args::Role::Gateway);
     let failed = |error: gateway::Error| Failure::failed(error.word(), error);
@@ -48,7 +48,7 @@ fn gateway(run: &args::RunArgs, action: Option<args::GatewayAction>) -> Result<(
     match action {
         None => ctl::start::one_thread()?.block_on(gateway::run(settings?, path, || {})).map_err(failed),
         Some(args::GatewayAction::Enroll(enroll)) => settings.and_then(|settings| {
-            ctl::enroll::with(&enroll, |token| gateway::enrol(&settings, token).map_err(failed))
+            ctl::enroll::with(&enroll, json, |token| gateway::enrol(&settings, token).map_err(failed))
         }),
         // Without a configuration too: there is none when the package goes.
         Some(args::GatewayAction::Clear) => gateway::clear(settings.ok().as_ref()).map_err(failed),
@@ -65,13 +65,13 @@ fn coordinator(run: &args::RunArgs) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "terminal")]
-fn terminal(run: &args::RunArgs, action: Option<args::TerminalAction>) -> Result<(), Failure> {
+fn terminal(run: &args::RunArgs, action: Option<args::TerminalAction>, json: bool) -> Result<(), Failure> {
     use wayleave::{config::terminal::Settings, terminal};
     let path = ctl::start::start(run, args::Role::Terminal);
     let failed = |error: terminal::Error| Failure::failed(error.word().to_owned(), error);
     let settings = Settings::load(&path).map_err(Failure::config)?;
     if let Some(args::TerminalAction::Enroll(enroll)) = action {
-        return ctl::enroll::with(&enroll, |token| {
+        return ctl::enroll::with(&enroll, json, |token| {
             terminal::enrol(&settings.state_dir, token).map_err(failed)
         });
     }

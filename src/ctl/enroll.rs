@@ -12,10 +12,17 @@ use super::table::plain;
 use crate::wire::claim::{BadToken, ClaimToken};
 
 /// Reads the token, has it kept, says what happens next.
-pub fn with(args: &EnrollArgs, keep: impl FnOnce(ClaimToken) -> Result<(), Failure>) -> Result<(), Failure> {
+pub fn with(
+    args: &EnrollArgs,
+    json: bool,
+    keep: impl FnOnce(ClaimToken) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let token = token(args)?;
     let host = token.coordinator.to_string();
     keep(token)?;
+    if json {
+        return Ok(writeln!(io::stdout(), "{}", serde_json::json!({ "coordinator": host }))?);
+    }
     Ok(writeln!(io::stdout(), "the next start enrols with {}", plain(&host))?)
 }
 
