@@ -1,39 +1,7 @@
 //! The coordinator's configuration, `/etc/wayleave/coordinator.toml`.
 //!
-//! ```toml
-//! public = "coordinator.example:7443"      # the only key that must be given
-//! listen = "[::]:7443"
-//! state_dir = "/var/lib/wayleave-coordinator"
-//! runtime_dir = "/run/wayleave-coordinator"
-//! policy = "corroborate"                   # or "strict": evict on silence without asking the gateway
-//! terminals = "open"                       # or "enrolled": a terminal needs a claim too
-//! api_token_file = "/etc/wayleave/api-token"
-//!
-//! [heartbeat]
-//! interval = "30s"
-//! lapse_factor = 3                         # silence begins after so many intervals
-//! sleep_most = "1h"                        # the longest sleep that a terminal may declare
-//!
-//! [patience]
-//! lease = "10m"                            # how long grants outlive a lost coordinator
-//! grant = "10s"                            # for a gateway to acknowledge
-//! join = "2m"                              # from the grant to the first heartbeat
-//! inquiry = "15s"                          # for a gateway to answer, and between two looks
-//!
-//! [brake]
-//! share_percent = 15
-//! at_least = 20
-//! window = "1m"
-//! hold = "15m"
-//!
-//! [limits]
-//! links = 200000
-//! links_per_address = 4096
-//! hellos_per_minute = 600                  # for one address (one /64 in IPv6)
-//! claims_per_hour = 10                     # wrong claim codes, for one address
-//! joins_per_minute = 30                    # for one terminal
-//! sessions_per_terminal = 8
-//! ```
+//! `packaging/etc/coordinator.toml` is the text for people: every key, what it does, what holds without it;
+//! `tests/examples.rs` holds that true.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

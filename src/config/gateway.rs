@@ -1,35 +1,7 @@
 //! The gateway's configuration, `/etc/wayleave/gateway.toml`.
 //!
-//! ```toml
-//! name = "Corner café"                     # what terminals are shown; the host name otherwise
-//! state_dir = "/var/lib/wayleave"          # survives a reboot: identity, enrolment, grants
-//! runtime_dir = "/run/wayleave"            # survives a restart: control socket, reports on their way
-//! dbus = true                              # org.wayleave.Gateway1 on the system bus, in programs built with it
-//!
-//! [[network]]                              # at least one
-//! interface = "br-guest"                   # where its stations are; a bridge, or an interface of its own
-//! ssid = "Corner"                          # on a wire: what terminals are given to choose from
-//! passphrase = "…"                         # or eap = { method = "MD5", identity = "…", password = "…" }
-//!
-//! [enforcement]
-//! layout = "auto"                          # "netdev", or "bridge" for kernels without the egress hook
-//! own_table = true                         # ours alone, where the kernel can (Linux 6.9)
-//!
-//! [open]                                   # what stations reach without a grant
-//! services = ["udp/53", "tcp/53", "tcp/80"]  # of the gateway itself
-//! prefixes = []                            # "192.0.2.0/24", "2001:db8::/32"
-//! names_by_dnsmasq = false                 # dnsmasq's nftset= may fill names4 and names6
-//!
-//! [hostapd]
-//! directory = "/var/run/hostapd"
-//!
-//! [dhcp]
-//! lease_file = "/var/lib/misc/dnsmasq.leases"
-//!
-//! [coordinator]                            # instead of `wayleave gateway enroll`
-//! host = "coordinator.example:7443"
-//! key = "64 hexadecimal digits"
-//! ```
+//! `packaging/etc/gateway.toml` is the text for people: every key, what it does, what holds without it;
+//! `tests/examples.rs` holds that true.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,21 +1,7 @@
 //! The terminal's configuration, `/etc/wayleave/terminal.toml`.
 //!
-//! ```toml
-//! interface = "wlan0"                      # the only key that must be given
-//! wpa_supplicant = "/run/wpa_supplicant"   # the directory of its control sockets
-//! stay = true                              # ask again when access is over; false: end with it
-//! wired = false                            # true: 802.1X on a wire, or a wire that asks for nothing
-//! state_dir = "/var/lib/wayleave-terminal"
-//! runtime_dir = "/run/wayleave-terminal"
-//!
-//! [coordinator]                            # absent: the one that this terminal was enrolled with
-//! host = "coordinator.example:7443"
-//! key = "64 hexadecimal digits"
-//!
-//! [[aps]]                                  # given: asked for instead of what the radio sees
-//! bssid = "02:00:5e:10:00:01"
-//! ssid = "Corner"
-//! ```
+//! `packaging/etc/terminal.toml` is the text for people: every key, what it does, what holds without it;
+//! `tests/examples.rs` holds that true.
 
 use std::path::{Path, PathBuf};
 
