@@ -27,13 +27,19 @@ impl Quiet {
     /// Starts it on [`lab::BRIDGE`] of a namespace; files below `dir`. Back when it answers.
     #[track_caller]
     pub fn start(program: &Path, netns: &Netns, dir: &Path) -> Self {
+        Self::start_with(program, netns, dir, "")
+    }
+
+    /// As [`Quiet::start`]; `more` is put at the end of its configuration.
+    #[track_caller]
+    pub fn start_with(program: &Path, netns: &Netns, dir: &Path, more: &str) -> Self {
         let own = dir.join("gateway");
         fs::create_dir_all(own.join("run")).expect("a directory");
         let config = own.join("gateway.toml");
         let text = format!(
             "name = \"Corner\"\nstate_dir = \"{own}/state\"\nruntime_dir = \"{own}/run\"\n\
              [[network]]\ninterface = \"{bridge}\"\n\
-             [hostapd]\ndirectory = \"{dir}/hostapd\"\n[dhcp]\nlease_file = \"{dir}/dnsmasq.leases\"\n",
+             [hostapd]\ndirectory = \"{dir}/hostapd\"\n[dhcp]\nlease_file = \"{dir}/dnsmasq.leases\"\n{more}",
             own = own.display(),
             dir = dir.display(),
             bridge = lab::BRIDGE,
@@ -102,6 +108,13 @@ pub fn grants(stations: impl IntoIterator<Item = Mac>) -> Value {
     json!({"verb": "grant", "grants": grants})
 }
 
+/// As [`grants`], each limited to so many bytes.
+pub fn limited_grants(stations: impl IntoIterator<Item = Mac>, quota: u64) -> Value {
+    let grants: Vec<Value> =
+        stations.into_iter().map(|station| json!({"station": mac_text(station), "quota": quota})).collect();
+    json!({"verb": "grant", "grants": grants})
+}
+
 /// The value below which this share of the samples lies, by the nearest rank.
 #[track_caller]
 pub fn quantile(samples: &[f64], share: f64) -> f64 {
@@ -126,6 +139,12 @@ pub fn rounded(value: f64) -> f64 {
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// The kernel that runs, as `uname -r` says it.
+pub fn kernel() -> String {
+    let name = nix::sys::utsname::uname().map(|uname| uname.release().to_string_lossy().into_owned());
+    name.unwrap_or_default()
 }
 
 /// A line of `/proc/PID/status` that is a number, such as `VmRSS` (in KiB).

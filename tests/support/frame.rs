@@ -164,7 +164,8 @@ impl RawPort {
     }
 }
 
-fn link_address(index: u32, ethertype: u16) -> LinkAddr {
+/// The address of an interface for a raw socket.
+pub fn link_address(index: u32, ethertype: u16) -> LinkAddr {
     let mut raw: nix::libc::sockaddr_ll = unsafe {
         // SAFETY: sockaddr_ll is plain data; all zeroes is a value of it.
         std::mem::zeroed()

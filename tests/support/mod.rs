@@ -12,6 +12,7 @@ pub mod daemons;
 pub mod dhcp;
 pub mod disk;
 pub mod dnsmasq;
+pub mod forwarding;
 pub mod frame;
 pub mod hostapd;
 pub mod lab;
