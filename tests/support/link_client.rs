@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -39,16 +40,26 @@ pub struct Door {
 
 /// A TLS stream to it, with the key checked.
 pub async fn tls(door: Door) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_over(&connector(door.key), TcpStream::connect(door.address).await?).await
+}
+
+/// A TLS stream over a connection that stands already.
+pub async fn tls_over(connector: &TlsConnector, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    connector.connect(ServerName::try_from("coordinator.test").unwrap(), stream).await
+}
+
+/// TLS 1.3 with the server that has this key.
+pub fn connector(key: PublicKey) -> TlsConnector {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned(door.key)))
+        .with_custom_certificate_verifier(Arc::new(Pinned(key)))
         .with_no_client_auth();
-    let stream = TcpStream::connect(door.address).await?;
-    let name = ServerName::try_from("coordinator.test").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    // Every peer is another device and has no ticket of an earlier one.
+    config.resumption = Resumption::disabled();
+    TlsConnector::from(Arc::new(config))
 }
 
 #[derive(Debug)]
@@ -111,11 +122,20 @@ pub enum Nothing {
 impl Socket {
     /// Up to and with the WebSocket handshake.
     pub async fn open(door: Door) -> Result<Self, String> {
-        let stream = tls(door).await.map_err(|error| error.to_string())?;
+        Self::over(tls(door).await.map_err(|error| error.to_string())?).await
+    }
+
+    /// The WebSocket handshake over a TLS stream.
+    pub async fn over(stream: TlsStream<TcpStream>) -> Result<Self, String> {
         let request = "wss://coordinator.test/v1/link".into_client_request().unwrap();
         let (socket, _) =
             tokio_tungstenite::client_async(request, stream).await.map_err(|error| error.to_string())?;
         Ok(Self { socket })
+    }
+
+    /// The stream below; what was received and not read is lost.
+    pub fn into_tls(self) -> TlsStream<TcpStream> {
+        self.socket.into_inner()
     }
 
     pub async fn send<T: Serialize>(&mut self, message: &T) {
@@ -185,7 +205,18 @@ pub async fn link(
     role: Role,
     claim: Option<&str>,
 ) -> Result<(Socket, BootId, LinkNonce), Refusal> {
-    let mut socket = Socket::open(door).await.map_err(|error| Refusal::new("no-socket", error))?;
+    let socket = Socket::open(door).await.map_err(|error| Refusal::new("no-socket", error))?;
+    greet(socket, door.key, identity, role, claim).await
+}
+
+/// The opening on a WebSocket that stands already; `coordinator` is its key.
+pub async fn greet(
+    mut socket: Socket,
+    coordinator: PublicKey,
+    identity: &Identity,
+    role: Role,
+    claim: Option<&str>,
+) -> Result<(Socket, BootId, LinkNonce), Refusal> {
     let boot = new_boot_id();
     let hello = Hello {
         key: identity.public(),
@@ -197,7 +228,7 @@ pub async fn link(
     };
     socket.send(&hello).await;
     let Challenge { nonce } = socket.receive().await.expect("a challenge");
-    socket.send(&Proof::new(identity, &hello, nonce, door.key)).await;
+    socket.send(&Proof::new(identity, &hello, nonce, coordinator)).await;
     match socket.receive().await.expect("a verdict") {
         Verdict::Welcome { .. } => Ok((socket, boot, nonce)),
         Verdict::Refused { word, sentence, .. } => Err(Refusal::new(&word, sentence)),
@@ -296,6 +327,11 @@ pub fn station(number: u8) -> MacAddr {
 impl Terminal {
     pub async fn up(door: Door, identity: &Identity) -> Self {
         let (socket, ..) = link(door, identity, Role::Terminal, None).await.unwrap();
+        Self::on(socket, identity)
+    }
+
+    /// On a link that stands already.
+    pub fn on(socket: Socket, identity: &Identity) -> Self {
         Self { socket, key: identity.public(), requests: 0 }
     }
 
