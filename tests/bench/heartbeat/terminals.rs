@@ -88,7 +88,7 @@ pub async fn join(door: Door, terminals: u32, gateways: u8) -> Crowd {
 }
 
 async fn join_one(door: Door, connector: &TlsConnector, number: u32, gateways: u8) -> Joined {
-    let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 1)) + (number / PER_ADDRESS << 8));
+    let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 1)) + ((number / PER_ADDRESS) << 8));
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from((address, 0))).expect("a free port");
     let tcp = socket.connect(door.address).await.expect("the coordinator listens");
