@@ -192,10 +192,12 @@ impl Station {
     /// Gives it its addresses and the way to the internet.
     #[track_caller]
     pub fn take_addresses(&self) {
-        self.netns.ip(&format!("addr add {}/16 dev {STATION}", self.v4));
-        self.netns.ip(&format!("addr add {}/64 dev {STATION} nodad", self.v6));
-        self.netns.ip(&format!("route add default via {GATEWAY_V4}"));
-        self.netns.ip(&format!("-6 route add default via {GATEWAY_V6}"));
+        self.netns.ip_lines(&[
+            &format!("addr add {}/16 dev {STATION}", self.v4),
+            &format!("addr add {}/64 dev {STATION} nodad", self.v6),
+            &format!("route add default via {GATEWAY_V4}"),
+            &format!("route add ::/0 via {GATEWAY_V6}"),
+        ]);
     }
 
     /// Its address as text.
@@ -256,50 +258,63 @@ pub fn echoes(to: SocketAddr, limit: Duration) -> bool {
 }
 
 fn build_gateway(gateway: &Netns, air: &Netns) {
-    gateway.ip(&format!("link add {BRIDGE} address {} type bridge", mac_text(BRIDGE_MAC)));
-    gateway.ip(&format!("link set {BRIDGE} up"));
+    gateway.ip_lines(&[
+        &format!("link add {BRIDGE} address {} type bridge", mac_text(BRIDGE_MAC)),
+        &format!("link set {BRIDGE} up"),
+    ]);
     // 802.1X frames are link-local to a bridge; the air lets them pass. It has no addresses of its own.
     air.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
     air.sysctl("net.ipv6.conf.default.disable_ipv6", "1");
-    air.ip("link add br-air type bridge group_fwd_mask 8 mcast_snooping 0");
-    air.ip("link set br-air up");
     veth((gateway, PORT), (air, "uplink"));
-    gateway.ip(&format!("link set {PORT} address {}", mac_text(PORT_MAC)));
-    gateway.ip(&format!("link set {PORT} master {BRIDGE}"));
-    air.ip("link set uplink master br-air");
-    gateway.ip(&format!("addr add {GATEWAY_V4}/16 dev {BRIDGE}"));
-    gateway.ip(&format!("addr add {GATEWAY_V6}/64 dev {BRIDGE} nodad"));
+    air.ip_lines(&[
+        "link add br-air type bridge group_fwd_mask 8 mcast_snooping 0",
+        "link set br-air up",
+        "link set uplink master br-air",
+    ]);
+    gateway.ip_lines(&[
+        &format!("link set {PORT} address {}", mac_text(PORT_MAC)),
+        &format!("link set {PORT} master {BRIDGE}"),
+        &format!("addr add {GATEWAY_V4}/16 dev {BRIDGE}"),
+        &format!("addr add {GATEWAY_V6}/64 dev {BRIDGE} nodad"),
+    ]);
 }
 
 fn build_uplink(gateway: &Netns, internet: &Netns, masquerade: bool) {
     veth((gateway, WAN), (internet, "inet0"));
-    gateway.ip(&format!("addr add 198.51.100.1/24 dev {WAN}"));
-    gateway.ip(&format!("addr add 2001:db8:77::1/64 dev {WAN} nodad"));
-    for host in ["198.51.100.2/24", "198.51.100.3/24"] {
-        internet.ip(&format!("addr add {host} dev inet0"));
-    }
-    for host in ["2001:db8:77::2/64", "2001:db8:77::3/64"] {
-        internet.ip(&format!("addr add {host} dev inet0 nodad"));
-    }
-    internet.ip("route add default via 198.51.100.1");
-    internet.ip("-6 route add default via 2001:db8:77::1");
+    gateway.ip_lines(&[
+        &format!("addr add 198.51.100.1/24 dev {WAN}"),
+        &format!("addr add 2001:db8:77::1/64 dev {WAN} nodad"),
+    ]);
+    internet.ip_lines(&[
+        "addr add 198.51.100.2/24 dev inet0",
+        "addr add 198.51.100.3/24 dev inet0",
+        "addr add 2001:db8:77::2/64 dev inet0 nodad",
+        "addr add 2001:db8:77::3/64 dev inet0 nodad",
+        "route add default via 198.51.100.1",
+        "route add ::/0 via 2001:db8:77::1",
+    ]);
     gateway.sysctl("net.ipv4.ip_forward", "1");
     gateway.sysctl("net.ipv6.conf.all.forwarding", "1");
     // Connections are tracked only where a rule looks at them, as that of every home router does.
-    gateway.run("nft add table inet home");
-    gateway.run("nft add chain inet home forward { type filter hook forward priority filter ; }");
-    gateway.run("nft add rule inet home forward ct state established,related counter accept");
+    gateway.run(
+        "nft add table inet home ; add chain inet home forward { type filter hook forward priority filter ; } ; \
+         add rule inet home forward ct state established,related counter accept",
+    );
     if masquerade {
-        gateway.run("nft add chain inet home out { type nat hook postrouting priority srcnat ; }");
-        gateway.run(&format!("nft add rule inet home out oifname {WAN} meta nfproto ipv4 masquerade"));
+        gateway.run(&format!(
+            "nft add chain inet home out {{ type nat hook postrouting priority srcnat ; }} ; \
+             add rule inet home out oifname {WAN} meta nfproto ipv4 masquerade"
+        ));
     }
 }
 
 fn plug_into_air(air: &Netns, port: &str, netns: &Netns, interface: &str, mac: Mac) {
     veth((air, port), (netns, interface));
     netns.ip(&format!("link set {interface} address {}", mac_text(mac)));
-    air.ip(&format!("link set {port} master br-air"));
-    air.ip(&format!("link set {port} type bridge_slave isolated on"));
+    air.ip_lines(&[
+        &format!("link set {port} master br-air"),
+        &format!("link set {port} type bridge_slave isolated on"),
+    ]);
 }
 
 /// A port that no other stream of this process uses.

@@ -4,6 +4,7 @@
 //! removes it. What a test left behind that was itself killed is cleared away by the next one to start.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Once;
@@ -80,10 +81,25 @@ impl Netns {
         host(&words)
     }
 
-    /// Sets a sysctl of this namespace.
+    /// `ip -n THIS -batch`: a command a line, without options before them.
+    #[track_caller]
+    pub fn ip_lines(&self, lines: &[&str]) {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.name, "-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut ip = command.spawn().expect("iproute2 is installed");
+        let text = lines.join("\n") + "\n";
+        ip.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+        let output = ip.wait_with_output().expect("our child");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "in {}: {text}: {complaint}", self.name);
+    }
+
+    /// Sets a sysctl of this namespace, whose names have no dots in their parts.
     #[track_caller]
     pub fn sysctl(&self, key: &str, value: &str) {
-        self.run(&format!("sysctl -qw {key}={value}"));
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let written = self.enter(|| fs::write(&path, value));
+        written.unwrap_or_else(|error| panic!("in {}: {path}: {error}", self.name));
     }
 
     /// Runs `work` on a thread of its own inside, and waits for it. Sockets made there stay there.
