@@ -77,7 +77,11 @@ impl Drop for Air {
         self.tcpdump.kill();
         if std::thread::panicking() {
             let copied = fs::copy(&self.capture, &self.kept);
-            eprintln!("---- what was on the air is in {}: {copied:?}", self.kept.display());
+            let name = self.kept.file_name().unwrap_or_default().display();
+            match copied {
+                Ok(length) => eprintln!("---- what was on the air: target/hwsim/{name}, {length} bytes"),
+                Err(error) => eprintln!("---- what was on the air cannot be kept: {error}"),
+            }
         } else {
             unload();
         }

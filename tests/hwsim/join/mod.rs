@@ -1,13 +1,20 @@
 //! See README.
 
-use super::stage::{PASSPHRASE, SSID, Stage};
+use super::stage::{PASSPHRASE, SSID, Script, Stage};
 use super::support::frame::mac_text;
 use super::support::lab;
 
 #[test]
 #[ignore = "needs radios: ./run test hwsim"]
 fn a_terminal_sees_asks_joins_and_passes_packets() {
-    let stage = Stage::new("join", include_str!("hostapd.conf"), 2);
+    let stage = Stage::play(Script {
+        scenario: "join",
+        access_points: &[include_str!("hostapd.conf")],
+        stations: 2,
+        // Every channel there is.
+        wpa_supplicant: "",
+        ..Script::default()
+    });
     let (anne, bob) = (&stage.lab.stations[0], &stage.lab.stations[1]);
     let _terminal = stage.joined(0);
     assert!(anne.reaches(lab::INTERNET_V6));

@@ -6,7 +6,9 @@
 # Kernel and busybox are Debian's packages, unpacked into a cache and never installed. KVM is used where a kernel
 # starts with it within ten seconds; otherwise QEMU translates instructions, which is some ten times slower.
 #
-# Needs what `need_vm` in `run` names. WAYLEAVE_VM_LIMIT: seconds until the machine is switched off.
+# vm.sh --fetch: fills the cache, and that is all.
+#
+# Needs RADIO_TOOLS of `run`. WAYLEAVE_VM_LIMIT: seconds until the machine is switched off.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 PATH=$PATH:/usr/sbin:/sbin
@@ -17,6 +19,11 @@ cache=${XDG_CACHE_HOME:-/var/cache}/wayleave
 say() { printf 'vm: %s\n' "$*" >&2; }
 die() { say "$*"; exit 125; }
 
+# Finds kernel and busybox. A mirror forgets what has been replaced, so a list may be too old to fetch by.
+gather() {
+    package=$(kernel_package) && files=$(unpacked "$package") && busybox=$(unpacked busybox-static)/bin/busybox
+}
+
 # unpacked PACKAGE: the folder with the files of a Debian package, fetched unless its newest version is there. Where
 # it cannot be fetched an older one is as good.
 unpacked() {
@@ -25,14 +32,15 @@ unpacked() {
     dir=$cache/$1=${version//:/%}
     [ -z "$version" ] || [ -d "$dir" ] || fetch "$1=$version" "$dir" || say "$1 $version cannot be fetched"
     [ -d "$dir" ] || dir=$(newest "$1=*")
-    [ -d "$dir" ] || die "$1 is neither there nor to be fetched; with a network: apt-get update"
-    touch "$dir"
+    [ -d "$dir" ] || return 1
+    touch "$dir" 2>/dev/null || true
     echo "$dir"
 }
 
 # newest PATTERN: what was used last of the cache.
 newest() {
-    find "$cache" -mindepth 1 -maxdepth 1 -name "$1" -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -n1 | cut -d' ' -f2-
+    find "$cache" -mindepth 1 -maxdepth 1 -name "$1" -printf '%T@ %p\n' 2>/dev/null |
+        sort -n | tail -n1 | cut -d' ' -f2-
 }
 
 # fetch PACKAGE=VERSION FOLDER
@@ -42,27 +50,26 @@ fetch() {
     mkdir -p "$cache"
     temporary=$(mktemp -d "$cache/.fetch.XXXXXX")
     mkdir "$temporary/files"
-    # A mirror forgets what has been replaced: its list may be older than that.
-    (cd "$temporary" && apt_download "$1") && dpkg-deb --fsys-tarfile "$temporary"/*.deb |
-        tar -x -C "$temporary/files" --exclude='*/drivers/gpu' --exclude='*/drivers/media' --exclude='*/sound' || done=$?
+    (cd "$temporary" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2 </dev/null) &&
+        dpkg-deb --fsys-tarfile "$temporary"/*.deb |
+        tar -x -C "$temporary/files" --exclude='*/drivers/gpu' --exclude='*/drivers/media' --exclude='*/sound' ||
+        done=1
     # If somebody else was quicker, theirs is as good.
     [ "$done" != 0 ] || mv -T "$temporary/files" "$2" 2>/dev/null || [ -d "$2" ] || done=1
     rm -rf "$temporary"
     return "$done"
 }
 
-apt_download() { apt-get -qq -o APT::Sandbox::User=root download "$1" >&2 </dev/null; }
-
 # The newest kernel that this Debian offers, else the one used last.
 kernel_package() {
     local found
-    found=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n1)
+    found=$(apt-cache depends linux-image-amd64 2>/dev/null |
+        sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n1)
     if [ -z "$found" ]; then
         found=$(newest 'linux-image-*')
-        found=$(basename "${found%%=*}")
+        found=${found##*/} found=${found%%=*}
     fi
-    [ -n "$found" ] || die "no linux-image-amd64 is known; with a network: apt-get update"
-    echo "$found"
+    [ -n "$found" ] && echo "$found"
 }
 
 # initramfs BUSYBOX MODULES VERSION: what it takes to reach the host's files, as a cpio archive.
@@ -90,7 +97,7 @@ machine() {
     shift 3
     timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
         -display none -machine q35 -cpu max -smp 2 -m 1536 -accel "$accelerator" -kernel "$kernel" \
-        -initrd "$work/initramfs" -append "console=ttyS0 quiet panic=-1 $line" "$@" </dev/null
+        -initrd "$work/initramfs" -append "console=ttyS0 quiet panic=-1 mitigations=off $line" "$@" </dev/null
 }
 
 # The device may be there and no guest start: looked at, not believed.
@@ -98,19 +105,19 @@ kvm_starts_it() {
     [ -w /dev/kvm ] && machine 10 kvm wayleave.probe -serial stdio 2>/dev/null | grep -q 'wayleave: it starts'
 }
 
-[ $# -ge 2 ] || die "vm.sh OUT PROGRAM [ARGUMENT]..."
-[ "$(uname -m)" = x86_64 ] || die "only x86_64 machines have been tried"
+[ $# -ge 2 ] || [ "$*" = --fetch ] || die "vm.sh OUT PROGRAM [ARGUMENT]..., or vm.sh --fetch"
+[ "$(uname -m)" = x86_64 ] || die "this is for x86_64 machines"
+gather || { [ "$(id -u)" = 0 ] && apt-get -qq update && gather; } ||
+    die "no linux-image-amd64 or busybox-static is there or can be fetched; with a network: apt-get update"
+find "$cache" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} +
+kernel=$(find "$files/boot" -name 'vmlinuz-*')
+version=${kernel##*/vmlinuz-}
+[ "$1" != --fetch ] || exit 0
 out=$(readlink -f "$1")
 shift
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-package=$(kernel_package)
-files=$(unpacked "$package")
-busybox=$(unpacked busybox-static)/bin/busybox
-find "$cache" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} +
-kernel=$(find "$files/boot" -name 'vmlinuz-*')
-version=${kernel##*/vmlinuz-}
 [ ! -d "$files/usr/lib/modules" ] || files=$files/usr
 [ -e "$files/lib/modules/$version/modules.dep" ] || depmod --basedir "$files" "$version"
 initramfs "$busybox" "$files" "$version" >"$work/initramfs"
@@ -121,7 +128,8 @@ accelerator=tcg,thread=multi
 ! kvm_starts_it || accelerator=kvm
 say "Linux $version, ${accelerator%%,*}"
 status=0
-machine "${WAYLEAVE_VM_LIMIT:-720}" "$accelerator" "" \
+limit=${WAYLEAVE_VM_LIMIT:-720}
+machine "$limit" "$accelerator" "" \
     -serial "file:$out/console.log" -serial stdio \
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
     -device virtio-9p-pci,fsdev=host,mount_tag=host \
@@ -129,6 +137,7 @@ machine "${WAYLEAVE_VM_LIMIT:-720}" "$accelerator" "" \
 if [ -s "$out/result" ]; then
     exit "$(cat "$out/result")"
 fi
+[ "$status" != 124 ] || say "switched off after $limit s"
 say "the virtual machine ended without a result (QEMU: $status); the end of its console:"
 tail -n 40 "$out/console.log" >&2 || true
 exit 125
