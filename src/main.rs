@@ -4,6 +4,9 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[cfg(all(no_unwind_tables, not(panic = "abort")))]
+compile_error!("profile `size` links without unwind tables (build.rs): it needs panic = \"abort\"");
+
 use std::io;
 use std::process::ExitCode;
 
