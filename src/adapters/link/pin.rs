@@ -5,11 +5,15 @@
 
 use std::sync::Arc;
 
+use ring::rand::SystemRandom;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::ring::{DEFAULT_CIPHER_SUITES, kx_group};
+use rustls::crypto::{CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::SigningKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme};
 
 use crate::model::PublicKey;
@@ -19,8 +23,7 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 
 /// TLS 1.3, and nobody but the holder of `key` at the other end.
 pub(super) fn config(key: PublicKey) -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
         .dangerous()
@@ -29,6 +32,36 @@ pub(super) fn config(key: PublicKey) -> Arc<ClientConfig> {
     // A resumed session would not show its key again, and links are too rare to gain from it.
     config.resumption = Resumption::disabled();
     Arc::new(config)
+}
+
+/// What this link can need of ring, and no more: the pinned key is Ed25519, and proves itself in [`Pinned`]; nobody
+/// here has a key for TLS. The usual provider brings RSA, P-256 and P-384 along, a quarter of a megabyte.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: DEFAULT_CIPHER_SUITES.to_vec(),
+        kx_groups: vec![kx_group::X25519],
+        signature_verification_algorithms: WebPkiSupportedAlgorithms { all: &[], mapping: &[] },
+        secure_random: &Random,
+        key_provider: &NoKeys,
+    }
+}
+
+#[derive(Debug)]
+struct Random;
+
+impl SecureRandom for Random {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        ring::rand::SecureRandom::fill(&SystemRandom::new(), bytes).map_err(|_| GetRandomFailed)
+    }
+}
+
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        Err(Error::General("who opens a link proves itself after TLS".to_owned()))
+    }
 }
 
 /// Whether the certificate is for exactly this key.
