@@ -24,6 +24,9 @@ pub(super) struct Known {
     pub addresses: BTreeMap<IpAddr, u32>,
 }
 
+/// What a step came to for one target.
+type Outcome = (GrantId, StepOutcome);
+
 /// Begins a step. Its end comes as [`Done::Step`], except for the first, which is over at once.
 pub(super) fn start(gateway: &mut Gateway, wave: u64, step: Step, targets: &[Target], now: BootTime) {
     if step == Step::Enforcement {
@@ -50,7 +53,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
     gateway.running_changed = true;
     let stations: Vec<(MacAddr, Option<GrantId>)> =
         targets.iter().map(|target| (target.station, target.limited.then_some(target.grant))).collect();
-    let (outcomes, moved) = match gateway.nft.dismiss(&stations) {
+    let (outcomes, moved): (Vec<Outcome>, _) = match gateway.nft.dismiss(&stations) {
         Ok(moved) => {
             let outcome = |target: &Target| {
                 // One element for each direction.
@@ -63,7 +66,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
             tracing::error!(%error, "stations are not shut out; the ruleset is said again");
             gateway.refused = true;
             gateway.grants.handle_input(grants::Input::RulesLost { refused: true }, now);
-            (every(targets, &failed(&error)), BTreeMap::new())
+            (targets.iter().map(|target| (target.grant, failed(&error))).collect(), BTreeMap::new())
         }
     };
     let stations: BTreeSet<MacAddr> = targets.iter().map(|target| target.station).collect();
@@ -76,6 +79,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
         });
     }
     let now = crate::host::clock::now();
+    let outcomes = outcomes.into_iter().collect();
     gateway
         .grants
         .handle_input(grants::Input::StepDone { wave, step: Step::Enforcement, outcomes, moved }, now);
@@ -121,7 +125,7 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
             let answers = hostapd.deauthenticate(target.station, reason).await;
             (target.grant, deauthenticated(&answers))
         });
-        join_all(ends).await.into_iter().collect()
+        join_all(ends).await
     });
 }
 
@@ -145,7 +149,7 @@ fn neighbours(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     later(gateway, wave, Step::Neighbours, async move {
         let entries =
             |known: &Known| known.addresses.iter().map(|(ip, index)| (*index, *ip)).collect::<Vec<_>>();
-        let mut outcomes = BTreeMap::new();
+        let mut outcomes = Vec::new();
         for (target, known) in targets {
             let outcome = match rtnetlink.delete_neighbours(entries(&known)).await {
                 Ok(Deleted { deleted, left: 0 }) => StepOutcome::Done { freed: deleted },
@@ -154,7 +158,7 @@ fn neighbours(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
                 }
                 Err(error) => failed(&error),
             };
-            outcomes.insert(target.grant, outcome);
+            outcomes.push((target.grant, outcome));
         }
         outcomes
     });
@@ -173,7 +177,7 @@ fn leases(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
             };
             (target.grant, outcome)
         });
-        join_all(ends).await.into_iter().collect()
+        join_all(ends).await
     });
 }
 
@@ -213,7 +217,7 @@ fn verification(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>)
             };
             (target.grant, outcome)
         });
-        join_all(ends).await.into_iter().collect()
+        join_all(ends).await
     });
 }
 
@@ -261,17 +265,11 @@ async fn associations(hostapd: &HostapdControl, station: MacAddr) -> Vec<Station
     answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect()
 }
 
-fn later(
-    gateway: &mut Gateway,
-    wave: u64,
-    step: Step,
-    work: impl Future<Output = BTreeMap<GrantId, StepOutcome>> + 'static,
-) {
-    gateway.pending.push(Box::pin(async move { Done::Step { wave, step, outcomes: work.await } }));
-}
-
-fn every(targets: &[Target], outcome: &StepOutcome) -> BTreeMap<GrantId, StepOutcome> {
-    targets.iter().map(|target| (target.grant, outcome.clone())).collect()
+fn later(gateway: &mut Gateway, wave: u64, step: Step, work: impl Future<Output = Vec<Outcome>> + 'static) {
+    gateway.pending.push(Box::pin(async move {
+        let outcomes = work.await.into_iter().collect();
+        Done::Step { wave, step, outcomes }
+    }));
 }
 
 fn failed(error: &dyn std::error::Error) -> StepOutcome {
