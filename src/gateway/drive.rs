@@ -27,6 +27,7 @@ use crate::config::gateway::{self, LayoutChoice, Settings};
 use crate::host::clock::{self, Alarm};
 use crate::host::control::{Asked, Control, Reply, line};
 use crate::host::keep;
+use crate::host::memory;
 use crate::logic::backoff::Backoff;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
 use crate::logic::presence::{self, Presence};
@@ -52,6 +53,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// `path` is where the settings came from: SIGHUP reads it again. `ready` is called once everything stands.
 /// Needs a current-thread tokio runtime with time, net and signals.
 pub async fn run(settings: Settings, path: PathBuf, ready: impl FnOnce()) -> Result<(), Error> {
+    memory::be_sparing();
     let mut drive = Drive::start(settings, path).await?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     ready();

@@ -1,9 +1,11 @@
 //! HOLDS: what a daemon of any role needs of the machine it runs on.
 //!
-//! A control socket, the clocks, files that survive. Knows no role and no peer: those are in `adapters/`, which
-//! the coordinator has none of.
+//! A control socket, the clocks, files that survive, memory. Knows no role and no peer: those are in `adapters/`,
+//! which the coordinator has none of.
 
 pub mod clock;
 pub mod control;
 pub mod keep;
+#[cfg(feature = "gateway")]
+pub mod memory;
 pub(crate) mod pollable;
