@@ -274,7 +274,8 @@ impl Drive {
             self.save(now);
         }
         if let Some((interval, at)) = &mut self.watchdog
-            && *at <= now
+            // Half due will do, now that the processor is awake anyway.
+            && *at <= now + *interval / 2
         {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
             *at = now + *interval;
