@@ -33,6 +33,18 @@ impl Quiet {
     /// As [`Quiet::start`]; `more` is put at the end of its configuration.
     #[track_caller]
     pub fn start_with(program: &Path, netns: &Netns, dir: &Path, more: &str) -> Self {
+        Self::start_under(program, netns, dir, more, &[])
+    }
+
+    /// As [`Quiet::start_with`], with these in its environment: what a service manager says to it.
+    #[track_caller]
+    pub fn start_under(
+        program: &Path,
+        netns: &Netns,
+        dir: &Path,
+        more: &str,
+        manager: &[(String, String)],
+    ) -> Self {
         let own = dir.join("gateway");
         fs::create_dir_all(own.join("run")).expect("a directory");
         let config = own.join("gateway.toml");
@@ -47,6 +59,7 @@ impl Quiet {
         fs::write(&config, text).expect("a configuration");
         let mut command = netns.command(program);
         command.args(["gateway", "--config"]).arg(&config);
+        command.envs(manager.iter().cloned());
         let gateway =
             Self { program: Program::start("gateway", command), socket: own.join("run/gateway.sock") };
         wait_for("the gateway to listen", SOON, || UnixStream::connect(&gateway.socket).ok());
