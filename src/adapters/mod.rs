@@ -16,6 +16,8 @@ pub mod interface;
 pub mod link;
 #[cfg(feature = "gateway")]
 pub mod nftables;
+#[cfg(feature = "nl80211")]
+pub mod nl80211;
 #[cfg(feature = "gateway")]
 pub mod rtnetlink;
 pub mod wpa_ctrl;

@@ -6,6 +6,7 @@
 //!
 //! The kernel enforces without this process: it may be stopped, killed or upgraded at any time.
 
+mod associations;
 mod doctor;
 mod drive;
 mod effects;

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 
 use futures_util::future::join_all;
 
+use super::associations::Associations;
 use super::effects::{Done, Gateway};
 use crate::adapters::dhcp::DhcpError;
-use crate::adapters::hostapd::{HostapdControl, HostapdError, StationInfo};
 use crate::adapters::rtnetlink::Deleted;
 use crate::logic::grants::{self, Target};
 use crate::model::{BootTime, GrantId, MacAddr, Step, StepOutcome, sentence};
@@ -118,18 +118,17 @@ fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
 }
 
 fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
-    let hostapd = gateway.hostapd.clone();
+    let associations = Associations::of(gateway);
     later(gateway, wave, Step::Association, async move {
         let ends = targets.iter().map(async |(target, _)| {
-            let reason = target.cause.reason_code();
-            let answers = hostapd.deauthenticate(target.station, reason).await;
-            (target.grant, deauthenticated(&answers))
+            let answers = associations.end(target.station, target.cause.reason_code()).await;
+            (target.grant, disassociated(&answers))
         });
         join_all(ends).await
     });
 }
 
-fn deauthenticated(answers: &[(String, Result<bool, HostapdError>)]) -> StepOutcome {
+fn disassociated(answers: &[(String, Result<bool, String>)]) -> StepOutcome {
     if answers.is_empty() {
         return StepOutcome::Absent;
     }
@@ -191,7 +190,7 @@ fn verification(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>)
         .map(|(target, _)| target.station)
         .filter(|station| gateway.grants.of_station(*station).is_some())
         .collect();
-    let hostapd = gateway.hostapd.clone();
+    let associations = Associations::of(gateway);
     later(gateway, wave, Step::Verification, async move {
         let ends = targets.iter().map(async |(target, _)| {
             let station = target.station;
@@ -204,11 +203,11 @@ fn verification(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>)
                 Ok(_) => {}
                 Err(error) => left.push(format!("unknown to nftables: {error}")),
             }
-            for (bss, answer) in hostapd.station(station).await {
+            for (bss, answer) in associations.look(station).await {
                 match answer {
-                    Ok(Some(info)) if info.state.is_present() => left.push(format!("association with {bss}")),
-                    Ok(_) => {}
-                    Err(error) => left.push(format!("unknown to hostapd on {bss}: {error}")),
+                    Ok(Some(_)) => left.push(format!("association with {bss}")),
+                    Ok(None) => {}
+                    Err(error) => left.push(format!("unknown on {bss}: {error}")),
                 }
             }
             let outcome = match left.is_empty() {
@@ -242,27 +241,29 @@ pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
         }
     };
     let seen = gateway.presence.get(held.station).is_some_and(|found| !found.ports.is_empty());
-    let watched = !gateway.presence.bsses().is_empty();
-    let hostapd = gateway.hostapd.clone();
+    let associations = Associations::of(gateway);
     gateway.pending.push(Box::pin(async move {
-        let infos = associations(&hostapd, held.station).await;
-        let associated = infos.iter().any(|info| info.state.is_present());
-        let inactive = infos.iter().filter_map(|info| info.inactive).min();
+        let answers = associations.look(held.station).await;
+        let untold = answers.iter().any(|(_, answer)| answer.is_err());
+        let watched = !answers.is_empty();
+        let found: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
+        // An access point knows best; on a bare wire the bridge does.
+        let associated = match (found.is_empty(), untold, watched) {
+            (false, ..) => Some(true),
+            (true, true, _) => None,
+            (true, false, true) => Some(false),
+            (true, false, false) => Some(seen),
+        };
+        let inactive = found.iter().filter_map(|association| association.inactive).min();
         Done::Presence(FromGateway::Presence(Presence {
             grant,
             moved,
             inquiry,
-            // Where hostapd keeps the association it knows best; on a bare wire the bridge does.
-            associated: Some(if watched { associated } else { seen }),
+            associated,
             inactive_ms: inactive.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             incarnation: Some(held.incarnation),
         }))
     }));
-}
-
-async fn associations(hostapd: &HostapdControl, station: MacAddr) -> Vec<StationInfo> {
-    let answers = hostapd.station(station).await;
-    answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect()
 }
 
 fn later(gateway: &mut Gateway, wave: u64, step: Step, work: impl Future<Output = Vec<Outcome>> + 'static) {

@@ -91,6 +91,11 @@ impl World {
         self.links.values().filter(move |link| link.master == Some(bridge))
     }
 
+    /// Where stations may be: the shared interfaces and their ports.
+    pub fn sharing<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = &'a Link> {
+        self.links.values().filter(|link| self.is_shared(settings, link.index))
+    }
+
     /// Where chains hang: the shared interfaces, or the ports behind them.
     pub fn hooked(&self, settings: &Settings, layout: Layout) -> Vec<String> {
         let mut names: Vec<String> = match layout {

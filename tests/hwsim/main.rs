@@ -15,6 +15,7 @@ mod forged_deauth;
 mod hostapd_restart;
 mod isolation;
 mod join;
+mod no_control_socket;
 mod radio_off;
 mod silence;
 mod sleeping;
