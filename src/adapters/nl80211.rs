@@ -97,13 +97,14 @@ impl Nl80211 {
         while let Some(answer) = answers.next().await {
             let answer = answer.map_err(refused)?;
             let NetlinkPayload::Error(end) = answer.payload else { continue };
-            return match end.code {
-                None => Ok(true),
-                Some(code) if Errno::from_raw(-code.get()) == Errno::ENOENT => Ok(false),
-                Some(_) => Err(refused(end.to_io())),
-            };
+            match end.code {
+                None => return Ok(true),
+                Some(code) if Errno::from_raw(-code.get()) == Errno::ENOENT => return Ok(false),
+                Some(_) => return Err(refused(end.to_io())),
+            }
         }
-        Err(Nl80211Error::Refused("the kernel hung up".to_owned()))
+        // netlink-proto keeps an acknowledgement to itself: the answers end.
+        Ok(true)
     }
 }
 
