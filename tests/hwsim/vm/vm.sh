@@ -21,7 +21,7 @@ die() { say "$*"; exit 125; }
 
 # Finds kernel and busybox. A mirror forgets what has been replaced, so a list may be too old to fetch by.
 gather() {
-    package=$(kernel_package) && files=$(unpacked "$package") && busybox=$(unpacked busybox-static)/bin/busybox
+    package=$(kernel_package) && files=$(unpacked "$package") && busybox=$(unpacked busybox-static)
 }
 
 # unpacked PACKAGE: the folder with the files of a Debian package, fetched unless its newest version is there. Where
@@ -110,6 +110,8 @@ kvm_starts_it() {
 gather || { [ "$(id -u)" = 0 ] && apt-get -qq update && gather; } ||
     die "no linux-image-amd64 or busybox-static is there or can be fetched; with a network: apt-get update"
 find "$cache" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} +
+# Debian 12 has them in /bin and /lib, Debian 13 below /usr.
+busybox=$(find "$busybox" -path '*/bin/busybox')
 kernel=$(find "$files/boot" -name 'vmlinuz-*')
 version=${kernel##*/vmlinuz-}
 [ "$1" != --fetch ] || exit 0
