@@ -92,6 +92,7 @@ impl World {
     }
 
     /// Where stations may be: the shared interfaces and their ports.
+    #[cfg(feature = "nl80211")]
     pub fn sharing<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = &'a Link> {
         self.links.values().filter(|link| self.is_shared(settings, link.index))
     }
