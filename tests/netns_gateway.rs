@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::daemons::Gateway;
@@ -169,13 +169,18 @@ fn tables_that_somebody_flushes_are_put_back() {
         let granted = lab.stream_up(0, false, 1000);
         let refused = lab.stream_up(1, false, 1000);
         let mut events = gateway.watch();
+        let mut unsettled = Vec::new();
         std::thread::sleep(Duration::from_millis(200));
         for again in 1..=3 {
+            let flushed = Instant::now();
             lab.gateway.run("nft flush ruleset");
             let restored = events.next("restored");
+            // The last news of a flush may come after the table stands again, and make it once more.
+            std::thread::sleep(Duration::from_millis(300));
+            unsettled.push((flushed, Instant::now()));
             assert_eq!(restored["grants"], 1, "{layout}: {restored}");
             assert!(restored["took_us"].as_u64() < Some(1_000_000), "{layout}: {restored}");
-            assert_eq!(gateway.ask(json!({"verb": "status"}))["restored"], again, "{layout}");
+            assert!(gateway.ask(json!({"verb": "status"}))["restored"].as_u64() >= Some(again), "{layout}");
         }
         let listed = lab.gateway.run(&format!("nft list table {layout} wayleave"));
         assert!(listed.contains(&lab.stations[0].mac_text()), "{layout}: {listed}");
@@ -183,14 +188,18 @@ fn tables_that_somebody_flushes_are_put_back() {
         lab.gateway.run("nft add table inet fw4");
         lab.gateway.run("nft delete table inet fw4");
         assert!(lab.stations[1].is_cut_off(lab::INTERNET_V4), "{layout}");
-        // A packet that is under way at the very moment of a flush may be judged by half of each ruleset.
+        // A packet that is under way while a ruleset comes or goes may be judged by half of each. Outside of that
+        // time none is lost.
         let tally = granted.stop();
-        assert!(
-            tally.lost().len() <= 3,
-            "{layout}: {:?} of {} lost in three flushes",
-            tally.lost(),
-            tally.sent.len()
-        );
+        let outside: Vec<u64> = tally
+            .lost()
+            .into_iter()
+            .filter(|number| {
+                let sent = tally.sent[usize::try_from(*number).expect("an index")];
+                !unsettled.iter().any(|(from, to)| (*from..=*to).contains(&sent))
+            })
+            .collect();
+        assert!(outside.is_empty(), "{layout}: {outside:?} of {} lost", tally.sent.len());
         let leaked = refused.stop();
         assert!(leaked.arrived.len() < 300, "{layout}: {} packets in three gaps", leaked.arrived.len());
     }
