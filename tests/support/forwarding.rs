@@ -184,6 +184,41 @@ impl Sender<'_> {
     }
 }
 
+/// What a packet cost on several paths that took turns.
+#[derive(Debug)]
+pub struct Costs {
+    /// For each path and each round: CPU time in nanoseconds.
+    pub ns: Vec<Vec<f64>>,
+    /// Of the packets sent in a sample, the least share that came out at the other end.
+    pub forwarded: f64,
+}
+
+impl Costs {
+    /// Measures the paths in turn, forwards and backwards. Panics when packets are not forwarded.
+    #[track_caller]
+    pub fn of(paths: &[Sender<'_>], rounds: usize, sample: Duration) -> Self {
+        for path in paths {
+            path.cost(sample / 4);
+        }
+        let mut costs = Self { ns: vec![Vec::new(); paths.len()], forwarded: f64::INFINITY };
+        for round in 0..rounds {
+            for turn in 0..paths.len() {
+                let at = if round % 2 == 0 { turn } else { paths.len() - 1 - turn };
+                let cost = paths[at].cost(sample);
+                assert!(cost.arrived >= cost.sent, "path {at} does not forward: {cost:?}");
+                costs.forwarded = costs.forwarded.min(cost.arrived as f64 / cost.sent as f64);
+                costs.ns[at].push(cost.ns_per_packet);
+            }
+        }
+        costs
+    }
+
+    /// For each round, the cost on this path as a ratio to that on the first.
+    pub fn ratios(&self, path: usize) -> Vec<f64> {
+        self.ns[path].iter().zip(&self.ns[0]).map(|(cost, first)| cost / first).collect()
+    }
+}
+
 fn open(interface: &str) -> OwnedFd {
     let index = nix::net::if_::if_nametoindex(interface).expect("the interface is there");
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("root");
