@@ -1,0 +1,241 @@
+//! openNDS beside ours, in the same run: to admit a client, to end it, and what forwarding costs, with 1, 100 and
+//! 1000 clients present.
+//!
+//! openNDS is the real program of Debian's package, unpacked by `support/opennds.sh`; `./run bench peer` says where.
+//! Admitting and ending are timed over each program's own control socket, for a client beyond those present;
+//! forwarding as in `forward.rs`, for its oldest and its newest client, because its rules are lists.
+//!
+//! Asked by an address of more than eight characters, openNDS starts four processes for every client that it
+//! knows: to admit a thousand such clients takes hours. Those that only have to be there have short addresses, with
+//! which it is quick; whoever is timed has an ordinary one. `present` says how many there were when time was up.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read, Write as _};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use support::bench::{Caller, Quiet, grants, guest, kernel, load, median, quantile, rounded};
+use support::daemons::WAYLEAVE;
+use support::forwarding::{Costs, Inside, Router, Way};
+use support::frame::mac_text;
+use support::lab::BRIDGE;
+use support::proc::Program;
+use support::wait::wait_for;
+
+/// How many clients are to be present, and how often one more comes and goes at openNDS.
+const PRESENT: [(u32, usize); 3] = [(1, 20), (100, 10), (1_000, 4)];
+/// How often at ours.
+const TIMES: usize = 200;
+const ROUNDS: usize = 15;
+const SAMPLE: Duration = Duration::from_millis(20);
+/// For openNDS to take clients in; then it is measured with those that are there.
+const FILLING: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Larger than a lab's: there must be a thousand addresses of at most eight characters.
+const INSIDE: Inside = (Ipv4Addr::new(10, 0, 0, 1), 12);
+
+const OLDEST: u32 = 0;
+const NEWEST: u32 = 1;
+/// Comes and goes.
+const PASSING: u32 = 2;
+/// From here on they are only there.
+const OTHERS: u32 = 3;
+
+fn main() {
+    let Some(unpacked) = std::env::var_os("OPENNDS") else {
+        panic!("OPENNDS is to name the directory with its unpacked packages: ./run bench peer")
+    };
+    let load_before = load();
+    let routers = [(); 3].map(|()| Router::new(INSIDE));
+    let [plain, our_router, their_router] = &routers;
+    for router in &routers {
+        for client in [OLDEST, NEWEST, PASSING] {
+            router.add_client(guest(client), address(client));
+        }
+    }
+    let gateway = Quiet::start(Path::new(WAYLEAVE), &our_router.gateway, our_router.dir.path());
+    let opennds = OpenNds::start(their_router, Path::new(&unpacked));
+    let version = opennds.version();
+    println!("openNDS {version} runs");
+
+    let (begin, mut others, mut figures) = (Instant::now(), 0, Map::new());
+    opennds.ask("auth", OLDEST);
+    gateway.caller().ask(&grants([guest(OLDEST)]));
+    for (wanted, times) in PRESENT {
+        let before = others;
+        while others + 2 < wanted && begin.elapsed() < FILLING {
+            their_router.add_client(guest(OTHERS + others), address(OTHERS + others));
+            opennds.ask("auth", OTHERS + others);
+            others += 1;
+        }
+        // Anew: the gateway does not wait for a caller that is silent for so long.
+        let mut ours = gateway.caller();
+        // Who is measured as the newest comes when the others are there, and leaves before more come.
+        let newest = if wanted > 1 { NEWEST } else { OLDEST };
+        if newest == NEWEST {
+            opennds.ask("auth", NEWEST);
+            let new = (before..others).map(|number| guest(OTHERS + number));
+            ours.ask(&grants(new.chain([guest(NEWEST)])));
+        }
+        let mut row = Map::new();
+        let present = if newest == NEWEST { others + 2 } else { 1 };
+        row.insert("present".to_owned(), json!(present));
+        println!("{present} clients present after {:.0} s", begin.elapsed().as_secs_f64());
+
+        let theirs = come_and_go(times, |verb| opennds.ask(verb, PASSING));
+        let our_own = come_and_go(TIMES, |verb| ask_ours(&mut ours, verb, PASSING));
+        for (name, [auth, deauth]) in [("opennds", theirs), ("wayleave", our_own)] {
+            let spans = json!({
+                "times": auth.len(),
+                "auth_ms_p50": rounded(median(&auth)),
+                "auth_ms_most": rounded(quantile(&auth, 1.0)),
+                "deauth_ms_p50": rounded(median(&deauth)),
+                "deauth_ms_most": rounded(quantile(&deauth, 1.0)),
+            });
+            println!("{present:>5} {name:<15} {spans}");
+            row.insert(name.to_owned(), spans);
+        }
+        let paths = [
+            ("plain", plain, OLDEST),
+            ("wayleave", our_router, OLDEST),
+            ("opennds_oldest", their_router, OLDEST),
+            ("opennds_newest", their_router, newest),
+        ];
+        for (way, word) in [(Way::Up, "up_ratio"), (Way::Down, "down_ratio")] {
+            let senders = paths.map(|(_, router, client)| router.sender(way, guest(client), address(client)));
+            let costs = Costs::of(&senders, ROUNDS, SAMPLE);
+            let ratios: Map<String, Value> = (1..paths.len())
+                .map(|at| (paths[at].0.to_owned(), json!(rounded(median(&costs.ratios(at))))))
+                .collect();
+            let ratios = Value::Object(ratios);
+            println!("{present:>5} {word:<15} {ratios}");
+            row.insert(word.to_owned(), ratios);
+        }
+        if newest == NEWEST {
+            opennds.ask("deauth", NEWEST);
+            ask_ours(&mut ours, "deauth", NEWEST);
+        }
+        figures.insert(wanted.to_string(), Value::Object(row));
+    }
+    let line = json!({
+        "n": figures,
+        "opennds": version,
+        "rounds": ROUNDS,
+        "took_s": begin.elapsed().as_secs(),
+        "load_before": load_before,
+        "kernel": kernel(),
+    });
+    println!("{line}");
+}
+
+/// Milliseconds for each `auth` and each `deauth`.
+fn come_and_go(times: usize, mut ask: impl FnMut(&str) -> Duration) -> [Vec<f64>; 2] {
+    let mut spans = [Vec::new(), Vec::new()];
+    for _ in 0..times {
+        for (verb, spans) in ["auth", "deauth"].into_iter().zip(&mut spans) {
+            spans.push(ask(verb).as_secs_f64() * 1e3);
+        }
+    }
+    spans
+}
+
+/// The same of ours: a grant, or an eviction with everything it frees.
+fn ask_ours(ours: &mut Caller, verb: &str, client: u32) -> Duration {
+    let request = match verb {
+        "auth" => grants([guest(client)]),
+        _ => json!({"verb": "evict", "target": {"station": mac_text(guest(client))}}),
+    };
+    let (begin, end, _) = ours.timed(&request);
+    end - begin
+}
+
+/// Short for those that are only there, ordinary for the others; none is the beginning of another, because `deauth`
+/// takes the rules of such a one along.
+fn address(client: u32) -> Ipv4Addr {
+    match client.checked_sub(OTHERS) {
+        None => Ipv4Addr::new(10, 7, 100, client as u8 + 1),
+        Some(other) => {
+            // 10.0.0.1 is the router.
+            let digit = |unit: u32| ((other + 2) / unit % 10) as u8;
+            Ipv4Addr::new(10, digit(100), digit(10), digit(1))
+        }
+    }
+}
+
+/// The real program.
+struct OpenNds {
+    _program: Program,
+    socket: PathBuf,
+}
+
+impl OpenNds {
+    /// Starts it on [`BRIDGE`] of a router. Every client must be in the lease file, or it is refused; it must not
+    /// look for idle ones meanwhile (`checkinterval`, in seconds), and take clients that saw no portal.
+    #[track_caller]
+    fn start(router: &Router, unpacked: &Path) -> Self {
+        let files = router.dir.path().join("opennds");
+        fs::create_dir(&files).expect("a directory");
+        let config = format!(
+            "gatewayinterface {BRIDGE}\nmaxclients 2000\ncheckinterval 3000\npreauthidletimeout 120\n\
+             allow_preemptive_authentication 1\nndsctlsocket /tmp/files/ndsctl.sock\n\
+             FirewallRuleSet authenticated-users {{\n}}\n\
+             FirewallRuleSet users-to-router {{\nFirewallRule allow udp port 53\nFirewallRule allow udp port 67\n}}\n"
+        );
+        fs::write(files.join("opennds.conf"), config).expect("a file");
+        let mut leases = String::new();
+        for client in 0..OTHERS + PRESENT[2].0 {
+            let (station, address) = (mac_text(guest(client)), address(client));
+            let _ = writeln!(leases, "4000000000 {station} {address} host{client} *");
+        }
+        fs::write(files.join("dhcp.leases"), leases).expect("a file");
+
+        let mut command = router.gateway.command("unshare");
+        command.args(["--kill-child", "--fork", "--pid", "--mount-proc", "--mount"]);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/opennds.sh"));
+        command.arg("run").arg(unpacked).arg(&files);
+        let mut program = Program::start("openNDS", command);
+        program.wait_line("openNDS is now running", PATIENCE);
+        let opennds = Self { _program: program, socket: files.join("ndsctl.sock") };
+        // It makes the socket later, and leaves whoever comes too early without an answer.
+        wait_for("openNDS to answer", PATIENCE, || opennds.try_say("status", Duration::from_secs(3)).ok());
+        opennds
+    }
+
+    /// One request as its `ndsctl` makes it, without that program's own time.
+    fn try_say(&self, request: &str, patience: Duration) -> io::Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(format!("{request}\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    #[track_caller]
+    fn say(&self, request: &str) -> String {
+        self.try_say(request, PATIENCE).unwrap_or_else(|error| panic!("openNDS: {request}: {error}"))
+    }
+
+    /// `auth` or `deauth`, which must succeed; how long it took.
+    #[track_caller]
+    fn ask(&self, verb: &str, client: u32) -> Duration {
+        let begin = Instant::now();
+        let answer = self.say(&format!("{verb} {}", address(client)));
+        assert_eq!(answer, "Yes", "{verb} {}", address(client));
+        begin.elapsed()
+    }
+
+    #[track_caller]
+    fn version(&self) -> String {
+        let status = self.say("status");
+        let version = status.lines().find_map(|line| line.strip_prefix("Version: "));
+        version.unwrap_or_else(|| panic!("no version in {status}")).to_owned()
+    }
+}
