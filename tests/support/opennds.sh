@@ -17,7 +17,7 @@ unpack() {
         dpkg-deb --extract "$deb" "$dir"
     done
     rm -rf "$dir/debs" "$dir/usr/share/man" "$dir/usr/share/doc"
-    [ ! -d "$dir/lib" ] || { cp -a "$dir/lib/." "$dir/usr/lib/" && rm -r "$dir/lib"; }
+    [ ! -d "$dir/lib" ] || { cp -a "$dir/lib/." "$dir/usr/lib/" && rm -r "${dir:?}/lib"; }
     # What update-alternatives(1) does for an installed one.
     [ ! -e "$dir/usr/sbin/xtables-nft-multi" ] || ln -sf xtables-nft-multi "$dir/usr/sbin/iptables"
     # Its watchdog restarts the host's service by this.
