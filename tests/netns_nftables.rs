@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use support::frame::mac_text;
 use support::lab::{self, Lab};
 use wayleave::adapters::nftables::{
     Abilities, Admission, NftEvent, NftEvents, Nftables, Openings, Quota, Ruleset, probe,
@@ -236,6 +237,51 @@ fn the_next_process_goes_on_with_the_table_and_no_packet_is_lost() {
         streams.into_iter().for_each(|stream| stream.stop().assert_whole());
         let deleted = lab.gateway.try_run(&format!("nft delete table {} wayleave", family(layout)));
         assert_eq!(deleted.is_err(), owned, "{layout:?}: whose it is");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn what_is_open_and_who_passes_changes_in_the_table_that_stands() {
+    for layout in [Layout::Netdev, Layout::Bridge] {
+        let lab = Lab::with_stations(2);
+        let [anne, bob] = [&lab.stations[0], &lab.stations[1]];
+        let mut wanted = ruleset(layout, &[admission(anne.mac)]);
+        wanted.admissions[0].quota = Some(Quota { limit: 1 << 40, used: 7 });
+        let mut nft = replace(&lab, &wanted);
+        let streams = [lab.stream_up(0, false, 1000), lab.stream_up(0, true, 1000)];
+        for port in 7000..7050 {
+            wanted.openings.coordinator = vec![(lab::COORDINATOR_V4.into(), port)];
+            wanted.openings.prefixes = vec![("192.0.2.0".parse().unwrap(), 24 + (port % 4) as u8)];
+            wanted.pins = vec![(anne.v4.into(), MacAddr(anne.mac))];
+            assert!(nft.go_on(&wanted).unwrap(), "{layout:?}: {port}");
+        }
+        let moved = nft.enforced().unwrap()[&MacAddr(anne.mac)].moved;
+        assert!(moved.up_bytes > 0, "{layout:?}: counters go on");
+        streams.into_iter().for_each(|stream| stream.stop().assert_whole());
+        let listed = lab.gateway.run(&format!("nft list table {} wayleave", family(layout)));
+        assert!(listed.contains("198.51.100.3 . 7049") && !listed.contains(" . 7048"), "{listed}");
+        assert!(listed.contains("192.0.2.0/25") && !listed.contains("192.0.2.0/24"), "{listed}");
+
+        // Who is missing comes in, who is too much goes out, whose limit is another one gets it.
+        let mut second = admission(bob.mac);
+        second.grant = GrantId([0xcd; 16]);
+        wanted.admissions = vec![second];
+        assert!(nft.go_on(&wanted).unwrap());
+        assert!(anne.is_cut_off(lab::INTERNET_V4) && bob.reaches(lab::INTERNET_V4), "{layout:?}");
+        wanted.admissions[0].quota = Some(Quota { limit: 1 << 30, used: 0 });
+        assert!(nft.go_on(&wanted).unwrap());
+        let limits: Vec<u64> = nft.quotas().unwrap().values().map(|quota| quota.limit).collect();
+        assert_eq!(limits, [1 << 30], "{layout:?}");
+
+        // Somebody has taken a rule out, and then an element of one direction.
+        let table = format!("{} wayleave", family(layout));
+        lab.gateway.run(&format!("nft delete element {table} down {{ {} }}", mac_text(bob.mac)));
+        assert!(nft.go_on(&wanted).unwrap() && bob.reaches(lab::INTERNET_V4), "{layout:?}");
+        lab.gateway.run(&format!("nft flush chain {table} limited_in"));
+        assert!(!nft.go_on(&wanted).unwrap(), "{layout:?}: a damaged table");
+        nft.replace(&wanted).unwrap();
+        assert!(nft.go_on(&wanted).unwrap() && bob.reaches(lab::INTERNET_V4), "{layout:?}");
     }
 }
 

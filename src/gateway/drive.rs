@@ -172,7 +172,7 @@ impl Drive {
             refused: false,
             settings,
         };
-        gateway.begin(now);
+        gateway.go_on(now);
         if gateway.refused {
             // Whoever starts it sees why at once; the tables that stand are left as they are.
             let ruleset = gateway.nft.stands(&[]);
@@ -256,14 +256,11 @@ impl Drive {
         // The report of what just ended belongs before anything slower.
         self.gateway.settle(now);
         if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
-            self.gateway.rebuild(now);
+            self.gateway.repair(now);
         }
         if self.gateway.snapshot_at.is_some_and(|at| at <= now) {
             self.gateway.snapshot_at = Some(now + SNAPSHOT_EVERY);
-            match self.gateway.nft.enforced() {
-                Ok(found) => self.gateway.remember(&found),
-                Err(error) => tracing::debug!(%error, "figures"),
-            }
+            self.gateway.remember_figures();
         }
         if self.gateway.list_at.is_some_and(|at| at <= now) {
             self.gateway.list_at = None;
@@ -283,10 +280,7 @@ impl Drive {
     }
 
     fn save(&mut self, now: BootTime) {
-        match self.gateway.nft.enforced() {
-            Ok(found) => self.gateway.remember(&found),
-            Err(error) => tracing::debug!(%error, "figures"),
-        }
+        self.gateway.remember_figures();
         let figures = &self.gateway.figures;
         let kept: Vec<Kept> = self
             .gateway
@@ -490,7 +484,7 @@ impl Drive {
         }
         // At once, unless somebody destroys it over and over.
         if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
-            self.gateway.rebuild(now);
+            self.gateway.repair(now);
         }
     }
 
@@ -614,7 +608,7 @@ impl Drive {
         self.gateway.dhcp = Dhcp::new(self.gateway.settings.lease_file.clone());
         tracing::info!("settings read again");
         self.gateway.announce();
-        self.gateway.begin(clock::now());
+        self.gateway.go_on(clock::now());
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 

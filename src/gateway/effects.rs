@@ -200,42 +200,48 @@ impl Gateway {
         self.grants.handle_input(grants::Input::RulesLost { refused: true }, now);
     }
 
-    /// The ruleset that stands, where it is the one wanted, else a new one.
-    pub fn begin(&mut self, now: BootTime) {
-        match self.nft.go_on(&self.ruleset(now)) {
+    /// Goes on with the table that stands, where it is the one wanted, else makes a new one.
+    pub fn go_on(&mut self, now: BootTime) {
+        self.remember_figures();
+        let ruleset = self.ruleset(now);
+        match self.nft.go_on(&ruleset) {
             Ok(true) => {
-                tracing::info!("the tables stand as they should");
-                self.pinned.clear();
-                let pins: Vec<(IpAddr, MacAddr)> =
-                    self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect();
-                self.pin(&pins, &[]);
+                tracing::debug!("the table stands as it should");
+                self.stands(ruleset, now);
             }
             Ok(false) => self.rebuild(now),
             Err(error) => {
-                tracing::warn!(%error, "the tables cannot be read; they are made anew");
+                tracing::warn!(%error, "the kernel does not go on with the table; it is made anew");
                 self.rebuild(now);
             }
         }
     }
 
+    fn stands(&mut self, ruleset: Ruleset, now: BootTime) {
+        self.rebuild_at = None;
+        self.refused = false;
+        self.pinned = ruleset.pins.into_iter().collect();
+        self.rebuilt_at = now;
+    }
+
+    /// The table is to be looked at again since [`Self::rebuild_soon`].
+    pub fn repair(&mut self, now: BootTime) {
+        if self.lost_at.is_some() || self.refused { self.rebuild(now) } else { self.go_on(now) }
+    }
+
     /// Makes the kernel hold exactly what is decided, whatever it holds now.
     pub fn rebuild(&mut self, now: BootTime) {
-        match self.nft.enforced() {
-            Ok(found) => self.remember(&found),
-            // There is no table.
-            Err(error) => tracing::debug!(%error, "no figures in the kernel"),
-        }
+        self.remember_figures();
         let ruleset = self.ruleset(now);
         match self.nft.replace(&ruleset) {
             Ok(()) => {
-                self.rebuild_at = None;
-                self.refused = false;
-                self.pinned = ruleset.pins.into_iter().collect();
+                let grants = count(ruleset.admissions.len());
+                self.stands(ruleset, now);
                 if let Some(lost) = self.lost_at.take() {
                     self.restored += 1;
                     let took = clock::now().since(lost);
                     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                    self.tell(&Event::Restored { grants: count(ruleset.admissions.len()), took_us });
+                    self.tell(&Event::Restored { grants, took_us });
                     tracing::warn!(took_us, "somebody deleted our table; it stands again");
                 }
             }
@@ -243,9 +249,9 @@ impl Gateway {
                 tracing::error!(%error, "the ruleset does not stand; trying again");
                 self.refused = true;
                 self.rebuild_at = Some(now + FAILURE_PAUSE);
+                self.rebuilt_at = now;
             }
         }
-        self.rebuilt_at = now;
     }
 
     /// Tells the machine which quotas are used up, where the kernel's word for it may have been missed.
@@ -263,7 +269,7 @@ impl Gateway {
         }
     }
 
-    /// The ruleset is to be said again soon. `lost`: because it is gone.
+    /// What the kernel holds is to be put right soon. `lost`: the table is gone or damaged.
     pub fn rebuild_soon(&mut self, lost: bool, now: BootTime) {
         if lost {
             self.lost_at.get_or_insert(now);
@@ -300,6 +306,14 @@ impl Gateway {
             timeout: grant.deadline.map(|at| at.since(now) + KERNEL_GRACE),
             quota: grant.quota.map(|limit| Quota { limit, used }),
             moved,
+        }
+    }
+
+    /// Reads what the kernel has counted, if there is a table.
+    pub fn remember_figures(&mut self) {
+        match self.nft.enforced() {
+            Ok(found) => self.remember(&found),
+            Err(error) => tracing::debug!(%error, "no figures in the kernel"),
         }
     }
 

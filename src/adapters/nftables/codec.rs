@@ -33,6 +33,7 @@ pub mod message {
     pub const GET_CHAIN: u8 = 4;
     pub const DEL_CHAIN: u8 = 5;
     pub const NEW_RULE: u8 = 6;
+    pub const GET_RULE: u8 = 7;
     pub const DEL_RULE: u8 = 8;
     pub const NEW_SET: u8 = 9;
     pub const DEL_SET: u8 = 11;

@@ -77,6 +77,13 @@ pub struct Tag {
     pub holder: Holder,
 }
 
+impl Admission {
+    /// Who it is for.
+    pub(super) fn tag(&self) -> Tag {
+        Tag { grant: self.grant, origin: self.origin, incarnation: self.incarnation, holder: self.holder }
+    }
+}
+
 /// Puts stations in. A station that is in already must be taken out in the same transaction first.
 pub(super) fn admit(batch: &mut Batch, family: Family, admissions: &[Admission]) {
     for admission in admissions {

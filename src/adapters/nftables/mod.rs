@@ -3,7 +3,8 @@
 //! [`Nftables`] keeps no opinion: it makes the kernel hold a [`Ruleset`], lets single stations in and out, and
 //! says what the kernel counted. Each change is one transaction.
 //!
-//! Read next: `chains.rs` for the rules, `ruleset.rs` for how they are rendered, `elements.rs` for stations.
+//! Read next: `chains.rs` for the rules, `ruleset.rs` for how they are rendered, `elements.rs` for stations,
+//! `standing.rs` for the table that is there already.
 
 mod chains;
 pub mod codec;
@@ -13,6 +14,7 @@ mod events;
 mod expr;
 mod ruleset;
 mod socket;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -61,17 +63,11 @@ pub struct Enforced {
     pub quota: Option<Quota>,
 }
 
-/// What the kernel says of a table.
-struct Table {
-    flags: u32,
-    comment: Option<String>,
-}
-
-impl Table {
-    /// Whether it was made for one owner: it outlives that owner as an orphan (`nft_table_is_orphan`).
-    fn persists(&self) -> bool {
-        self.flags & ruleset::NFT_TABLE_F_PERSIST != 0
-    }
+/// The elements of both directions.
+#[derive(Default)]
+struct Listed {
+    up: BTreeMap<MacAddr, Element>,
+    down: BTreeMap<MacAddr, Element>,
 }
 
 /// The table in the kernel.
@@ -297,7 +293,7 @@ impl Nftables {
             Layout::Netdev => Layout::Bridge,
             Layout::Bridge => Layout::Netdev,
         };
-        let exists = self.claim(self.layout)?;
+        let standing = if self.claim(self.layout)? { Some(self.standing()?.bases) } else { None };
         // Left behind when the layout was changed.
         let remains = self.claim(other)?;
         let owned = self.owned;
@@ -305,7 +301,7 @@ impl Nftables {
             if remains {
                 batch.message(message::DEL_TABLE, ruleset::family(other), 0, |table| table.text(1, TABLE));
             }
-            Ruleset { owned, ..ruleset.clone() }.render(batch, exists);
+            Ruleset { owned, ..ruleset.clone() }.render(batch, standing.as_deref());
         })
     }
 
@@ -347,98 +343,6 @@ impl Nftables {
         Ok(generation)
     }
 
-    /// Goes on with the table that stands, if it is the one that this ruleset would make, stations aside; it is
-    /// claimed where it is ours alone, and its pins are taken out. Otherwise nothing changes.
-    pub fn go_on(&mut self, ruleset: &Ruleset) -> Result<bool, NftError> {
-        let family = ruleset::family(self.layout);
-        let owned = self.owned;
-        let wanted = Ruleset { owned, ..ruleset.clone() };
-        let Some(found) = self.table(self.layout)? else { return Ok(false) };
-        let same = found.comment.as_deref() == Some(wanted.fingerprint().as_str());
-        if !same || found.persists() != owned || !self.stands(&ruleset.interfaces)? {
-            return Ok(false);
-        }
-        self.claim(self.layout)?;
-        if !self.has_pins()? {
-            return Ok(true);
-        }
-        self.requests.transact(
-            "take the pins out",
-            |batch| {
-                for set in ["claimed4", "claimed6", "pinned4", "pinned6"] {
-                    // Without keys all elements are meant.
-                    batch.message(message::DEL_ELEMENT, family, 0, |elements| {
-                        elements.text(1, TABLE);
-                        elements.text(2, set);
-                    });
-                }
-            },
-            |_| (),
-        )?;
-        Ok(true)
-    }
-
-    fn has_pins(&mut self) -> Result<bool, NftError> {
-        let family = ruleset::family(self.layout);
-        let mut found = false;
-        for set in ["claimed4", "claimed6"] {
-            self.requests.ask(
-                "list the pins",
-                true,
-                |batch| {
-                    batch.message(message::GET_ELEMENT, family, flags::DUMP, |elements| {
-                        elements.text(1, TABLE);
-                        elements.text(2, set);
-                    });
-                },
-                |message| found |= attribute(message.payload, 3).is_some_and(|list| !list.is_empty()),
-            )?;
-        }
-        Ok(found)
-    }
-
-    fn table(&mut self, layout: Layout) -> Result<Option<Table>, NftError> {
-        const ENOENT: i32 = 2;
-        let mut found = None;
-        let looked = self.requests.ask(
-            "look for the table",
-            false,
-            |batch| {
-                batch.message(message::GET_TABLE, ruleset::family(layout), 0, |table| table.text(1, TABLE));
-            },
-            |message| {
-                found = Some(Table {
-                    flags: attribute(message.payload, 2).and_then(codec::be32).unwrap_or(0),
-                    comment: attribute(message.payload, 6).and_then(ruleset::parse_comment),
-                });
-            },
-        );
-        match looked {
-            Err(error) if error.errno() == Some(ENOENT) => Ok(None),
-            Err(error) => Err(error),
-            Ok(()) => Ok(found),
-        }
-    }
-
-    /// Whether the table is there. An orphaned one, left by a daemon that is gone, becomes ours.
-    fn claim(&mut self, layout: Layout) -> Result<bool, NftError> {
-        let Some(found) = self.table(layout)? else { return Ok(false) };
-        // An orphan has lost its owner's flag; whoever sets it again owns the table.
-        if self.owned && found.persists() {
-            self.requests.transact(
-                "claim the table",
-                |batch| {
-                    batch.message(message::NEW_TABLE, ruleset::family(layout), 0, |table| {
-                        table.text(1, TABLE);
-                        table.be32(2, ruleset::table_flags(true));
-                    });
-                },
-                |_| (),
-            )?;
-        }
-        Ok(true)
-    }
-
     /// Deletes the table of this layout.
     pub fn remove(&mut self) -> Result<(), NftError> {
         if !self.claim(self.layout)? {
@@ -450,36 +354,6 @@ impl Nftables {
             |batch| batch.message(message::DEL_TABLE, family, 0, |table| table.text(1, TABLE)),
             |_| (),
         )
-    }
-
-    /// Whether the table stands with its base chains on these interfaces.
-    pub fn stands(&mut self, interfaces: &[String]) -> Result<bool, NftError> {
-        let family = ruleset::family(self.layout);
-        let mut bases = 0;
-        let mut hooked = true;
-        let asked = self.requests.ask(
-            "list the chains",
-            true,
-            |batch| batch.message(message::GET_CHAIN, family, flags::DUMP, |_| ()),
-            |message| {
-                if attribute(message.payload, 1).and_then(text) != Some(TABLE) {
-                    return;
-                }
-                let Some(hook) = attribute(message.payload, 4) else { return };
-                bases += 1;
-                if family == Family::Netdev {
-                    let devices = attribute(hook, 4).unwrap_or_default();
-                    let on: Vec<&str> =
-                        codec::attributes(devices).filter_map(|(_, name)| text(name)).collect();
-                    hooked &= interfaces.iter().all(|name| on.contains(&name.as_str()));
-                }
-            },
-        );
-        match asked {
-            Ok(()) => Ok(bases == 2 && hooked),
-            Err(NftError::Refused { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Lets stations in, replacing what they had: all of them or none.
@@ -584,9 +458,16 @@ impl Nftables {
 
     /// All that the kernel enforces.
     pub fn enforced(&mut self) -> Result<BTreeMap<MacAddr, Enforced>, NftError> {
+        let Listed { up, down } = self.listed()?;
+        let limited = up.values().any(|element| element.limited);
+        let quotas = if limited { self.quotas()? } else { BTreeMap::new() };
+        Ok(join(ruleset::family(self.layout), up, down, &quotas))
+    }
+
+    /// The elements of both directions.
+    fn listed(&mut self) -> Result<Listed, NftError> {
         let family = ruleset::family(self.layout);
-        let mut up = BTreeMap::new();
-        let mut down = BTreeMap::new();
+        let Listed { mut up, mut down } = Listed::default();
         for map in ["up", "down"] {
             self.requests.ask(
                 "list the stations",
@@ -600,9 +481,7 @@ impl Nftables {
                 |message| collect(message.payload, &mut up, &mut down),
             )?;
         }
-        let limited = up.values().any(|element| element.limited);
-        let quotas = if limited { self.quotas()? } else { BTreeMap::new() };
-        Ok(join(family, up, down, &quotas))
+        Ok(Listed { up, down })
     }
 
     /// All limits on bytes, with what is used of them.

@@ -1,8 +1,9 @@
 //! The whole ruleset as a value, and its rendering as one transaction. Pure.
 //!
-//! [`Ruleset`] holds what must be; [`Ruleset::render`] says it all at once (delete, declare, fill), so a
-//! restart, a foreign `flush ruleset` and a changed configuration heal the same way. The chains are written
-//! down in `chains.rs`, admission of single stations in `elements.rs`.
+//! [`Ruleset`] holds what must be; [`Ruleset::render`] says it all at once (delete, declare, fill), so a first
+//! start, a foreign `flush ruleset` and a changed configuration heal the same way. Where the right chains stand,
+//! [`Ruleset::refill`] says the contents of the sets only. The chains are written down in `chains.rs`, admission
+//! of single stations in `elements.rs`, going on with what stands in `standing.rs`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -78,6 +79,8 @@ struct Set {
     data: Data,
     flags: u32,
     counted: bool,
+    /// [`Ruleset::refill`] says what is in it; the others belong to the chains, to stations or to dnsmasq.
+    refilled: bool,
 }
 
 const INTERVAL: u32 = 0x4;
@@ -88,29 +91,98 @@ const CONCAT: u32 = 0x80;
 
 /// The sets of both layouts.
 const SETS: &[Set] = &[
-    Set { name: "up", key: &[ETHER], data: Data::Verdict, flags: MAP | TIMEOUT, counted: true },
-    Set { name: "down", key: &[ETHER], data: Data::Verdict, flags: MAP | TIMEOUT, counted: true },
-    Set { name: "limited", key: &[ETHER], data: Data::Quota, flags: OBJECT, counted: false },
-    Set { name: "gateway4", key: &[IPV4], data: Data::None, flags: 0, counted: false },
-    Set { name: "gateway6", key: &[IPV6], data: Data::None, flags: 0, counted: false },
-    Set { name: "services", key: &[PROTOCOL, SERVICE], data: Data::None, flags: CONCAT, counted: false },
-    Set { name: "coordinator4", key: &[IPV4, SERVICE], data: Data::None, flags: CONCAT, counted: false },
-    Set { name: "coordinator6", key: &[IPV6, SERVICE], data: Data::None, flags: CONCAT, counted: false },
-    Set { name: "open4", key: &[IPV4], data: Data::None, flags: INTERVAL, counted: false },
-    Set { name: "open6", key: &[IPV6], data: Data::None, flags: INTERVAL, counted: false },
+    Set {
+        name: "up",
+        key: &[ETHER],
+        data: Data::Verdict,
+        flags: MAP | TIMEOUT,
+        counted: true,
+        refilled: false,
+    },
+    Set {
+        name: "down",
+        key: &[ETHER],
+        data: Data::Verdict,
+        flags: MAP | TIMEOUT,
+        counted: true,
+        refilled: false,
+    },
+    Set { name: "limited", key: &[ETHER], data: Data::Quota, flags: OBJECT, counted: false, refilled: false },
+    Set { name: "gateway4", key: &[IPV4], data: Data::None, flags: 0, counted: false, refilled: true },
+    Set { name: "gateway6", key: &[IPV6], data: Data::None, flags: 0, counted: false, refilled: true },
+    Set {
+        name: "services",
+        key: &[PROTOCOL, SERVICE],
+        data: Data::None,
+        flags: CONCAT,
+        counted: false,
+        refilled: true,
+    },
+    Set {
+        name: "coordinator4",
+        key: &[IPV4, SERVICE],
+        data: Data::None,
+        flags: CONCAT,
+        counted: false,
+        refilled: true,
+    },
+    Set {
+        name: "coordinator6",
+        key: &[IPV6, SERVICE],
+        data: Data::None,
+        flags: CONCAT,
+        counted: false,
+        refilled: true,
+    },
+    Set { name: "open4", key: &[IPV4], data: Data::None, flags: INTERVAL, counted: false, refilled: true },
+    Set { name: "open6", key: &[IPV6], data: Data::None, flags: INTERVAL, counted: false, refilled: true },
     // dnsmasq fills these: nftset=/example.org/4#netdev#wayleave#names4,6#netdev#wayleave#names6
-    Set { name: "names4", key: &[IPV4], data: Data::None, flags: 0, counted: false },
-    Set { name: "names6", key: &[IPV6], data: Data::None, flags: 0, counted: false },
-    Set { name: "claimed4", key: &[IPV4], data: Data::None, flags: 0, counted: false },
-    Set { name: "claimed6", key: &[IPV6], data: Data::None, flags: 0, counted: false },
-    Set { name: "pinned4", key: &[IPV4, ETHER], data: Data::None, flags: CONCAT, counted: false },
-    Set { name: "pinned6", key: &[IPV6, ETHER], data: Data::None, flags: CONCAT, counted: false },
-    Set { name: "nd_types", key: &[ICMPV6_TYPE], data: Data::None, flags: 0, counted: false },
-    Set { name: "mld_types", key: &[ICMPV6_TYPE], data: Data::None, flags: 0, counted: false },
+    Set { name: "names4", key: &[IPV4], data: Data::None, flags: 0, counted: false, refilled: false },
+    Set { name: "names6", key: &[IPV6], data: Data::None, flags: 0, counted: false, refilled: false },
+    Set { name: "claimed4", key: &[IPV4], data: Data::None, flags: 0, counted: false, refilled: true },
+    Set { name: "claimed6", key: &[IPV6], data: Data::None, flags: 0, counted: false, refilled: true },
+    Set {
+        name: "pinned4",
+        key: &[IPV4, ETHER],
+        data: Data::None,
+        flags: CONCAT,
+        counted: false,
+        refilled: true,
+    },
+    Set {
+        name: "pinned6",
+        key: &[IPV6, ETHER],
+        data: Data::None,
+        flags: CONCAT,
+        counted: false,
+        refilled: true,
+    },
+    Set {
+        name: "nd_types",
+        key: &[ICMPV6_TYPE],
+        data: Data::None,
+        flags: 0,
+        counted: false,
+        refilled: false,
+    },
+    Set {
+        name: "mld_types",
+        key: &[ICMPV6_TYPE],
+        data: Data::None,
+        flags: 0,
+        counted: false,
+        refilled: false,
+    },
 ];
 
 /// Layout `bridge` hangs on the whole bridge layer and looks at the ports of the shared interfaces only.
-const SHARED: Set = Set { name: "shared", key: &[IFNAME], data: Data::None, flags: 0, counted: false };
+const SHARED: Set =
+    Set { name: "shared", key: &[IFNAME], data: Data::None, flags: 0, counted: false, refilled: false };
+
+/// How many rules the chains of a layout have.
+pub(super) fn rules(layout: Layout) -> usize {
+    chains::chains(layout).iter().map(|chain| chain.rules.len()).sum()
+}
 
 /// The family in which a layout has its table.
 pub fn family(layout: Layout) -> Family {
@@ -121,16 +193,40 @@ pub fn family(layout: Layout) -> Family {
 }
 
 impl Ruleset {
-    /// The transaction that makes the kernel hold exactly this. `exists`: the table is there now, and goes.
-    pub fn render(&self, batch: &mut Batch, exists: bool) {
-        self.render_as(batch, exists, &self.fingerprint());
-    }
-
-    fn render_as(&self, batch: &mut Batch, exists: bool, fingerprint: &str) {
+    /// The transaction that makes the kernel hold exactly this. `standing`: the base chains of the table that is
+    /// there now, and goes.
+    pub fn render(&self, batch: &mut Batch, standing: Option<&[String]>) {
         let family = family(self.layout);
-        if exists {
+        if let Some(bases) = standing {
+            // The kernel takes things down in this order, while the new ones count already: the sooner the old
+            // hooks are gone, the fewer packets meet old rules with empty maps.
+            for chain in bases {
+                batch.message(message::DEL_CHAIN, family, 0, |attributes| {
+                    attributes.text(1, TABLE);
+                    attributes.text(3, chain);
+                });
+            }
             batch.message(message::DEL_TABLE, family, 0, |table| table.text(1, TABLE));
         }
+        self.render_as(batch, &self.fingerprint());
+    }
+
+    /// What is open and who holds which address, in the sets that stand already: in one transaction nobody finds
+    /// them empty.
+    pub fn refill(&self, batch: &mut Batch) {
+        let family = family(self.layout);
+        for set in SETS.iter().filter(|set| set.refilled) {
+            // Without keys all elements are meant.
+            batch.message(message::DEL_ELEMENT, family, 0, |elements| {
+                elements.text(1, TABLE);
+                elements.text(2, set.name);
+            });
+        }
+        self.fill(batch);
+    }
+
+    fn render_as(&self, batch: &mut Batch, fingerprint: &str) {
+        let family = family(self.layout);
         self.render_table(batch, fingerprint);
         for (name, what) in
             [("refused", "packets of stations without a grant"), ("spoofed", "claims of foreign addresses")]
@@ -156,6 +252,7 @@ impl Ruleset {
                 }
             });
         }
+        self.fill_constant(batch);
         self.fill(batch);
         for chain in &chains {
             for rule in &chain.rules {
@@ -173,11 +270,18 @@ impl Ruleset {
         });
     }
 
-    /// What the table's comment says: the same for two rulesets that differ in their stations only.
+    /// What the table's comment says: the same for two rulesets that differ in stations and openings only.
     pub fn fingerprint(&self) -> String {
-        let chains = Ruleset { pins: Vec::new(), admissions: Vec::new(), ..self.clone() };
+        let chains = Ruleset {
+            layout: self.layout,
+            owned: self.owned,
+            interfaces: self.interfaces.clone(),
+            openings: Openings::default(),
+            pins: Vec::new(),
+            admissions: Vec::new(),
+        };
         let mut batch = Batch::request(0);
-        chains.render_as(&mut batch, false, "");
+        chains.render_as(&mut batch, "");
         let hash: String =
             short_hash(&batch.into_bytes()).iter().map(|octet| format!("{octet:02x}")).collect();
         format!("wayleave {hash}, made by the daemon: see `wayleave doctor`")
@@ -226,6 +330,13 @@ impl Ruleset {
                     .map(|(protocol, port)| concatenate(&[&[*protocol], &port.to_be_bytes()])),
             ),
         );
+        intervals(batch, family, &self.openings.prefixes);
+    }
+
+    /// The sets that belong to the chains.
+    fn fill_constant(&self, batch: &mut Batch) {
+        let family = family(self.layout);
+        let mut set = |name, keys: Vec<Vec<u8>>| plain_elements(batch, family, name, &keys);
         // Router solicitation, neighbour solicitation and advertisement (RFC 4861).
         set("nd_types", vec![vec![133], vec![135], vec![136]]);
         // Listener reports and done (RFC 2710, RFC 3810).
@@ -233,7 +344,6 @@ impl Ruleset {
         if self.layout == Layout::Bridge {
             set("shared", sorted(self.interfaces.iter().map(|name| ifname(name))));
         }
-        intervals(batch, family, &self.openings.prefixes);
     }
 }
 
