@@ -139,12 +139,23 @@ pub fn list(family: Family, seq: u32) -> Vec<u8> {
 /// `conntrack -L -s` or `-r`: only the flows with this address at this end. A kernel before 5.8 lists every flow.
 /// IPv4 only: of IPv6 addresses the kernel lists everybody else's.
 pub fn list_of(address: Ipv4Addr, end: End, seq: u32) -> Vec<u8> {
+    of_address(IPCTNL_MSG_CT_GET, NLM_F_DUMP, address, end, seq)
+}
+
+/// `conntrack -D -s` or `-r` in one request: every flow with this address at this end (Linux 6.11). An older kernel
+/// deletes nothing: it takes the address for a whole tuple and refuses it (EINVAL), or the filter (EOPNOTSUPP).
+/// IPv4 only: of IPv6 addresses the kernel deletes everybody else's.
+pub fn delete_of(address: Ipv4Addr, end: End, seq: u32) -> Vec<u8> {
+    of_address(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, address, end, seq)
+}
+
+fn of_address(message: u16, message_flags: u16, address: Ipv4Addr, end: End, seq: u32) -> Vec<u8> {
     let (tuple, flags) = match end {
         End::Originator => (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
         End::Responder => (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
     };
     let mut request = Vec::new();
-    let start = begin(&mut request, IPCTNL_MSG_CT_GET, NLM_F_DUMP, Family::V4 as u8, seq);
+    let start = begin(&mut request, message, message_flags, Family::V4 as u8, seq);
     let tuple = open_nest(&mut request, tuple);
     let ip = open_nest(&mut request, CTA_TUPLE_IP);
     attribute(&mut request, CTA_IP_V4_SRC, &address.octets());
@@ -403,7 +414,9 @@ mod tests {
                 nest(25, attr(flags, &1_u32.to_ne_bytes())),
             ]
             .concat();
-            assert_eq!(list_of(Ipv4Addr::new(10, 0, 0, 1), end, 5), message(0x0101, 0x301, 5, &expected));
+            let address = Ipv4Addr::new(10, 0, 0, 1);
+            assert_eq!(list_of(address, end, 5), message(0x0101, 0x301, 5, &expected));
+            assert_eq!(delete_of(address, end, 5), message(0x0102, 0x5, 5, &expected));
         }
     }
 

@@ -1,9 +1,10 @@
 //! The kernel's flow table: finds the flows of addresses and frees them. No process is started.
 //!
 //! One walk of the table serves any number of addresses: a dump, compared here, then one exact delete per flow
-//! and, in the same datagram, one lookup that shows it gone. `plan.rs` says when the kernel's filter is used
-//! for the dump. It is never used for the delete: a filtered delete does not say how many it deleted, and of
-//! IPv6 addresses it deletes everybody else's flows.
+//! and, in the same datagram, one lookup that shows it gone. For a few IPv4 addresses the kernel deletes by the
+//! address itself where it can, which is soonest (`plan.rs`). Such a delete does not say how many it deleted: that
+//! is by how much the table shrank meanwhile, and flows of others that begin or end in those milliseconds are in
+//! it. A second walk by the same addresses shows them gone: it deletes what it finds.
 //!
 //! A link-local, multicast or loopback address is not forwarded. Its flows are freed if a walk passes them, but
 //! cause none: they end at this machine, and by themselves.
@@ -27,8 +28,8 @@ use tokio::sync::Mutex;
 
 pub use self::error::ConntrackError;
 
-use self::codec::{Answer, End, Flow, Key};
-use self::plan::Plan;
+use self::codec::{Answer, End, Family, Flow, Key};
+use self::plan::{Filter, Plan};
 use self::requests::{Requests, refused, socket_error};
 
 /// Deletes and lookups in one datagram: their answers fit the receive buffer.
@@ -46,7 +47,8 @@ pub struct Conntrack {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
     /// How many flows of each address were deleted; addresses without any are not here. A flow between two of the
-    /// addresses is its originator's. Flows that ended by themselves meanwhile are not counted.
+    /// addresses is its originator's. Flows that ended by themselves meanwhile are not counted, where each was
+    /// deleted by itself.
     pub per_address: BTreeMap<IpAddr, u32>,
     /// How many of the flows that were found the table still holds, or holds again, after their deletion.
     pub left: u32,
@@ -73,7 +75,7 @@ pub struct Support {
 impl Conntrack {
     /// Opens the socket. Needs no privilege; listing and freeing need CAP_NET_ADMIN.
     pub fn open() -> Result<Conntrack, ConntrackError> {
-        let table = Table { requests: Requests::open()?, aside: Requests::closed() };
+        let table = Table { requests: Requests::open()?, aside: Requests::closed(), filter: Filter::Deletes };
         Ok(Conntrack { table: Arc::new(Mutex::new(table)) })
     }
 
@@ -86,7 +88,9 @@ impl Conntrack {
     /// How many flows these addresses began or answer.
     pub async fn count(&self, addresses: Vec<IpAddr>) -> Result<u32, ConntrackError> {
         self.on_the_side(move |table| {
-            let found = table.find(&addresses.into_iter().collect())?;
+            let addresses = addresses.into_iter().collect();
+            let plan = table.plan(&addresses, Filter::Lists)?;
+            let found = table.find(plan, &addresses)?;
             Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
         })
         .await
@@ -121,6 +125,8 @@ struct Table {
     requests: Requests,
     /// For the walk that goes on beside the first one.
     aside: Requests,
+    /// What the kernel has not refused yet.
+    filter: Filter,
 }
 
 /// A flow and the one of the addresses that it counts for.
@@ -128,11 +134,29 @@ type Found = (IpAddr, Key);
 
 impl Table {
     fn free(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Freed, ConntrackError> {
+        let plan = self.plan(addresses, self.filter)?;
         let mut freed = Freed::default();
-        for chunk in self.find(addresses)?.chunks(FREED_AT_ONCE) {
+        let found = if self.filter == Filter::Deletes && !plan.filtered.is_empty() {
+            let deletes = |requests: &mut Requests| deleted(requests, &plan.filtered);
+            let (found, deleted) = self.beside(plan.whole, addresses, deletes)?;
+            let Some(deleted) = deleted else {
+                self.filter = Filter::Lists;
+                return self.free(addresses);
+            };
+            freed.per_address.extend(deleted);
+            found
+        } else {
+            self.find(plan, addresses)?
+        };
+        for chunk in found.chunks(FREED_AT_ONCE) {
             self.delete(chunk, &mut freed)?;
         }
         Ok(freed)
+    }
+
+    fn plan(&mut self, addresses: &BTreeSet<IpAddr>, filter: Filter) -> Result<Plan, ConntrackError> {
+        let buckets = sysctl("nf_conntrack_buckets").unwrap_or(0);
+        Ok(Plan::of(addresses, entries(&mut self.requests)?, buckets, filter))
     }
 
     /// Deletes and looks up again.
@@ -176,43 +200,36 @@ impl Table {
     }
 
     /// Every flow of these addresses, once.
-    fn find(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Vec<Found>, ConntrackError> {
-        let plan = Plan::of(addresses, self.entries()?, sysctl("nf_conntrack_buckets").unwrap_or(0));
-        let Table { requests, aside } = self;
-        let Some(family) = plan.whole else { return filtered(requests, &plan.filtered, addresses) };
-        let seq = requests.numbers(1);
-        // While the kernel makes the first part of a dump, others wait; afterwards both walks go on. Of a
-        // filtered one the first part is often all.
-        requests.send(&codec::list(family, seq))?;
-        thread::scope(|scope| {
-            let beside = (!plan.filtered.is_empty()).then(|| {
-                let walk = move || filtered(aside, &plan.filtered, addresses);
-                thread::Builder::new().spawn_scoped(scope, walk)
-            });
-            let mut found = Vec::new();
-            requests.listed(seq, |flow| {
-                found.extend(whose(flow, addresses).map(|address| (address, flow.key())));
-            })?;
-            if let Some(beside) = beside {
-                let beside = beside.map_err(socket_error("starting a thread"))?.join();
-                found.extend(beside.unwrap_or(Err(ConntrackError::Garbled))?);
-            }
-            Ok(found)
-        })
+    fn find(&mut self, plan: Plan, addresses: &BTreeSet<IpAddr>) -> Result<Vec<Found>, ConntrackError> {
+        if plan.filtered.is_empty() {
+            let Some(family) = plan.whole else { return Ok(Vec::new()) };
+            let seq = begin(&mut self.requests, family)?;
+            return theirs(&mut self.requests, seq, addresses);
+        }
+        let lists = |requests: &mut Requests| filtered(requests, &plan.filtered, addresses);
+        let (mut found, filtered) = self.beside(plan.whole, addresses, lists)?;
+        found.extend(filtered);
+        Ok(found)
     }
 
-    fn entries(&mut self) -> Result<u32, ConntrackError> {
-        let seq = self.requests.numbers(1);
-        self.requests.send(&codec::entries(seq))?;
-        loop {
-            for answer in self.requests.receive()? {
-                match answer? {
-                    (number, Answer::Entries(entries)) if number == seq => return Ok(entries),
-                    (number, Answer::Result(errno)) if number == seq => return Err(refused("count", errno)),
-                    _ => {}
-                }
-            }
-        }
+    /// Lists a family, if any, and does other work beside it.
+    fn beside<T: Send>(
+        &mut self,
+        whole: Option<Family>,
+        addresses: &BTreeSet<IpAddr>,
+        work: impl FnOnce(&mut Requests) -> Result<T, ConntrackError> + Send,
+    ) -> Result<(Vec<Found>, T), ConntrackError> {
+        let Table { requests, aside, .. } = self;
+        let Some(family) = whole else { return Ok((Vec::new(), work(requests)?)) };
+        // While the kernel makes the first part of a dump, others wait; afterwards both walks go on. Of a
+        // filtered one the first part is often all.
+        let seq = begin(requests, family)?;
+        thread::scope(|scope| {
+            let beside = thread::Builder::new().spawn_scoped(scope, move || work(aside));
+            let found = theirs(requests, seq, addresses)?;
+            let beside = beside.map_err(socket_error("starting a thread"))?.join();
+            Ok((found, beside.unwrap_or(Err(ConntrackError::Garbled))?))
+        })
     }
 
     fn probe(&mut self) -> Result<Support, ConntrackError> {
@@ -239,6 +256,26 @@ impl Table {
     }
 }
 
+/// Begins to list a family, under this number.
+fn begin(requests: &mut Requests, family: Family) -> Result<u32, ConntrackError> {
+    let seq = requests.numbers(1);
+    requests.send(&codec::list(family, seq))?;
+    Ok(seq)
+}
+
+/// The flows of these addresses in the list of this number.
+fn theirs(
+    requests: &mut Requests,
+    seq: u32,
+    addresses: &BTreeSet<IpAddr>,
+) -> Result<Vec<Found>, ConntrackError> {
+    let mut found = Vec::new();
+    requests.listed(seq, |flow| {
+        found.extend(whose(flow, addresses).map(|address| (address, flow.key())));
+    })?;
+    Ok(found)
+}
+
 /// The flows of IPv4 addresses by the kernel's filter, one address and one end after the other.
 fn filtered(
     requests: &mut Requests,
@@ -261,6 +298,49 @@ fn filtered(
         })?;
     }
     Ok(found)
+}
+
+/// Deletes the flows of IPv4 addresses by the kernel's filter, and once more what it then finds. How many of each;
+/// `None`: this kernel cannot.
+fn deleted(
+    requests: &mut Requests,
+    v4: &[Ipv4Addr],
+) -> Result<Option<BTreeMap<IpAddr, u32>>, ConntrackError> {
+    let mut deleted = BTreeMap::new();
+    let mut before = entries(requests)?;
+    // Originators first: a flow between two of the addresses counts for its originator.
+    for end in [End::Originator, End::Responder, End::Originator, End::Responder] {
+        for address in v4 {
+            let seq = requests.numbers(1);
+            requests.send(&codec::delete_of(*address, end, seq))?;
+            match requests.result(seq)? {
+                0 => {}
+                errno if errno == -libc::EOPNOTSUPP || errno == -libc::EINVAL => return Ok(None),
+                errno => return Err(refused("delete", errno)),
+            }
+            let after = entries(requests)?;
+            if let Some(fewer @ 1..) = before.checked_sub(after) {
+                *deleted.entry((*address).into()).or_default() += fewer;
+            }
+            before = after;
+        }
+    }
+    Ok(Some(deleted))
+}
+
+/// How many flows the namespace has.
+fn entries(requests: &mut Requests) -> Result<u32, ConntrackError> {
+    let seq = requests.numbers(1);
+    requests.send(&codec::entries(seq))?;
+    loop {
+        for answer in requests.receive()? {
+            match answer? {
+                (number, Answer::Entries(entries)) if number == seq => return Ok(entries),
+                (number, Answer::Result(errno)) if number == seq => return Err(refused("count", errno)),
+                _ => {}
+            }
+        }
+    }
 }
 
 fn whose(flow: &Flow<'_>, addresses: &BTreeSet<IpAddr>) -> Option<IpAddr> {

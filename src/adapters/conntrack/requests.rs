@@ -74,6 +74,18 @@ impl Requests {
         }
     }
 
+    /// The acknowledgement of the request with this number: 0 or a negative errno.
+    pub fn result(&mut self, seq: u32) -> Result<i32, ConntrackError> {
+        loop {
+            for answer in self.receive()? {
+                match answer? {
+                    (number, Answer::Result(errno)) if number == seq => return Ok(errno),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// The messages of the next datagram, each with the number of its request.
     pub fn receive(
         &mut self,
