@@ -103,6 +103,11 @@ identifier!(
 );
 
 identifier!(
+    /// One run of a gateway as its beacons name it; made at random at its start.
+    BeaconEpoch, 8, "an epoch of beacons"
+);
+
+identifier!(
     /// An Ed25519 public key (RFC 8032); the identity of a gateway, a terminal or a coordinator. Private keys
     /// live in `wire::sign`.
     PublicKey, 32, "a public key"
@@ -136,7 +141,8 @@ impl fmt::Display for Incarnation {
     }
 }
 
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+/// Octets from pairs of hexadecimal digits; `None` for any other text.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) {
         return None;

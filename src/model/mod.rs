@@ -17,10 +17,11 @@ pub use cause::{Cause, Refusal};
 pub use freed::{Freed, Report, Step, StepOutcome, StepReport};
 pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
 pub use ids::{
-    BootId, GrantId, GrantsDigest, Incarnation, ParseIdError, PublicKey, ServiceId, SessionId, Signature,
+    BeaconEpoch, BootId, GrantId, GrantsDigest, Incarnation, ParseIdError, PublicKey, ServiceId, SessionId,
+    Signature, unhex,
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
-pub use secret::Secret;
+pub use secret::{BeaconSecret, Secret};
 pub use sentence::sentence;
 pub use ssid::{Ssid, SsidTooLong};
 pub use time::{BootTime, Millis};
