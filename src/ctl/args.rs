@@ -16,6 +16,7 @@ use crate::model::MacAddr;
 use crate::model::Millis;
 #[cfg(any(feature = "gateway", feature = "terminal"))]
 use crate::model::Secret;
+use crate::model::unhex;
 #[cfg(feature = "gateway")]
 use crate::wire::local::Target;
 
@@ -38,6 +39,9 @@ const GRANT: &str = "Examples:
 const CLAIM: &str = "Examples:
   wayleave claim                 then, on the router: wayleave gateway enroll TOKEN
   wayleave claim --role terminal --for 7d";
+
+const DECODE: &str = "Examples:
+  wayleave beacon decode dd320266ff010101a0a1a2a3a4a5a6a7a8a9aaabacadaeafe0e1e2e3e4e5e6e704030201ee18bd27c76f0b70f43860d67c3fcf4d";
 
 /// Admits, meters, limits and evicts the guests of a network
 ///
@@ -72,6 +76,12 @@ pub enum Command {
     #[cfg(feature = "terminal")]
     #[command(flatten)]
     TerminalVerb(TerminalVerb),
+    /// Read what access points announce on the air
+    Beacon {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: BeaconAction,
+    },
     /// Look at configuration files
     Config {
         /// What to do with them.
@@ -141,6 +151,25 @@ pub struct GrantArgs {
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub quota: Option<u64>,
 }
+
+/// Verbs of `beacon`.
+#[derive(Debug, Subcommand)]
+pub enum BeaconAction {
+    /// Read a Wayleave element, or find it in a whole list of elements
+    ///
+    /// Such lists are what `wpa_cli bss` shows as `ie` and `beacon_ie`. The elements of others are named and passed
+    /// over. Whether the token is good only the gateway's coordinator can say.
+    #[command(after_help = DECODE)]
+    Decode {
+        /// Hexadecimal digits; blanks and colons between them do no harm
+        #[arg(value_name = "HEX", value_parser = parse_octets)]
+        elements: Octets,
+    },
+}
+
+/// Octets of a captured frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Octets(pub Vec<u8>);
 
 /// Verbs of `config`.
 #[derive(Debug, Subcommand)]
@@ -413,6 +442,11 @@ fn words_at(usage: &str) -> Vec<String> {
 #[cfg(any(feature = "gateway", feature = "terminal"))]
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
+}
+
+fn parse_octets(text: &str) -> Result<Octets, String> {
+    let digits: String = text.chars().filter(|char| !char.is_ascii_whitespace() && *char != ':').collect();
+    unhex(&digits).map(Octets).ok_or_else(|| "write pairs of hexadecimal digits, as dd320266ff01".to_owned())
 }
 
 #[cfg(feature = "coordinator")]

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod beacon;
 pub mod client;
 mod config_check;
 #[cfg(feature = "coordinator")]
@@ -94,6 +95,7 @@ pub fn run(
         Command::Terminal(args::TerminalRole { action: Some(TerminalAction::Status), .. }) => {
             terminal::status(&Door::new(Daemon::Terminal, socket), output)?;
         }
+        Command::Beacon { action } => beacon::run(action, output)?,
         Command::Config { action } => config_check::run(action, output)?,
         #[cfg(feature = "docs")]
         Command::Generate { what } => generate::run(what)?,

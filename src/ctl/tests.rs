@@ -51,6 +51,32 @@ fn a_file_to_check_may_have_a_role() {
 }
 
 #[test]
+fn octets_are_read_and_beacons_shown() {
+    let decoded = |line: &str, json: bool| {
+        let Command::Beacon { action } = args::parse(["wayleave", "beacon", "decode", line]).unwrap().command
+        else {
+            panic!("{line}")
+        };
+        let mut out = Vec::new();
+        let left =
+            super::beacon::run(action, &mut super::output::Output { out: &mut out, json, colours: false });
+        left.map(|()| String::from_utf8(out).unwrap()).map_err(|failure| failure.sentence())
+    };
+    let ours = "dd320266ff010101a0a1a2a3a4a5a6a7a8a9aaabacadaeafe0e1e2e3e4e5e6e704030201ee18bd27c76f0b70f43860d67c3fcf4d";
+    let list = format!("00:06:43:6f:72:6e:65:72 {ours} dd040050f202 c801ff");
+    golden("beacon.txt", &decoded(&list, false).unwrap());
+    let json: serde_json::Value = serde_json::from_str(&decoded(&list, true).unwrap()).unwrap();
+    assert_eq!(json["beacons"][0]["slot"], 0x0102_0304);
+    assert_eq!(json["beacons"][0]["service"], "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
+    assert_eq!(json["others"][0], serde_json::json!({ "id": 0, "name": "SSID", "body": "436f726e6572" }));
+    assert_eq!(json["others"][1]["oui"], "00:50:f2");
+    assert_eq!(decoded("", false).unwrap(), "no Wayleave element\n");
+    let cut = decoded(&ours[..20], false).unwrap_err();
+    assert_eq!(cut, "the element at octet 0 is truncated: 51 octets are to follow, 9 do");
+    refused("beacon decode dd0", "invalid value 'dd0'", "pairs of hexadecimal digits");
+}
+
+#[test]
 #[cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal", not(feature = "docs")))]
 fn help_is_as_the_golden_files_have_it() {
     let mut text = String::new();
@@ -87,7 +113,6 @@ fn refused(line: &str, given: &str, allowed: &str) {
 }
 
 /// Compares with a file; `WAYLEAVE_GOLDEN=write` writes it anew.
-#[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 fn golden(name: &str, found: &str) {
     let path = Path::new("tests/golden/ctl").join(name);
     if std::env::var_os("WAYLEAVE_GOLDEN").is_some_and(|value| value == "write") {
