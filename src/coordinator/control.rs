@@ -7,8 +7,9 @@ use super::hub::Hub;
 use crate::host::clock;
 use crate::host::control::{Asked, Control};
 use crate::logic::session::Policy;
-use crate::model::{Cause, Millis, Refusal};
-use crate::wire::local::{CoordinatorRequest, CoordinatorStatus, Ended, PolicyWord};
+use crate::model::{Cause, Millis, Refusal, unhex};
+use crate::wire::beacon::{Beacon, Element, elements};
+use crate::wire::local::{CoordinatorRequest, CoordinatorStatus, Ended, Heard, PolicyWord};
 
 /// The socket in the runtime directory.
 pub const FILE: &str = "coordinator.sock";
@@ -41,6 +42,13 @@ async fn answer(hub: Arc<Hub>, Asked { request, reply }: Asked<CoordinatorReques
             let unknown = || Refusal::new("unknown-session", "there is no such session");
             reply.say(ended.then_some(Ended { session }).ok_or_else(unknown));
         }
+        CoordinatorRequest::Beacon { element, bssid } => {
+            let now = clock::now();
+            reply.say(read_beacon(&element).and_then(|beacon| {
+                hub.core().check_beacon(&beacon, bssid, now)?;
+                Ok(Heard { service: beacon.said.service, slot: beacon.said.slot })
+            }));
+        }
         CoordinatorRequest::Policy { gateway, policy } => {
             let policy = policy.map(|policy| match policy {
                 PolicyWord::Corroborate => Policy::Corroborate,
@@ -52,6 +60,17 @@ async fn answer(hub: Arc<Hub>, Asked { request, reply }: Asked<CoordinatorReques
             reply.say(row.ok_or_else(unknown_gateway));
         }
     }
+}
+
+fn read_beacon(element: &str) -> Result<Beacon, Refusal> {
+    let refused = |why: String| Refusal::new("element", why);
+    let octets = unhex(element).ok_or_else(|| refused("not hexadecimal digits".to_owned()))?;
+    let found = elements(&octets).map_err(|error| refused(error.to_string()))?;
+    let ours = found.into_iter().find_map(|element| match element {
+        Element::Beacon(beacon) => Some(beacon),
+        Element::Other { .. } => None,
+    });
+    ours.ok_or_else(|| refused("no Wayleave element among them".to_owned()))
 }
 
 fn status(hub: &Hub) -> CoordinatorStatus {

@@ -11,6 +11,8 @@
 pub mod agent;
 #[cfg(feature = "link")]
 pub mod backoff;
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+pub mod beacon;
 #[cfg(feature = "coordinator")]
 pub mod brake;
 #[cfg(feature = "gateway")]

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::notice::SignedNotice;
 use super::sign::short_hash;
 use crate::model::{
-    Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Report, ServiceId, Ssid, Traffic,
+    BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Report,
+    ServiceId, Ssid, Traffic,
 };
 
 /// From gateway to coordinator.
@@ -53,10 +54,28 @@ pub enum ToGateway {
 pub struct Announce {
     /// What the owner calls it.
     pub name: String,
+    /// How its beacons are checked; absent: it announces nothing on the air, or is older than beacons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beacon: Option<BeaconReport>,
     /// Its service id.
     pub service: ServiceId,
     /// Its networks.
     pub networks: Vec<SharedNetwork>,
+}
+
+/// How a gateway's beacons are checked: what proves them, and where its slots are at the time it says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeaconReport {
+    /// The slot that it is in.
+    pub slot: u32,
+    /// This run of it.
+    pub epoch: BeaconEpoch,
+    /// What its tokens are made with.
+    pub secret: BeaconSecret,
+    /// Milliseconds since this slot began.
+    pub into_ms: u64,
+    /// How long a slot lasts.
+    pub slot_ms: u64,
 }
 
 /// One network that is shared.
@@ -174,8 +193,21 @@ mod tests {
         vec![
             FromGateway::Announce(Announce {
                 name: "Corner".into(),
+                beacon: None,
                 service: ServiceId([1; 16]),
-                networks: vec![network, open, other],
+                networks: vec![network.clone(), open, other],
+            }),
+            FromGateway::Announce(Announce {
+                name: "Corner".into(),
+                beacon: Some(BeaconReport {
+                    slot: 7,
+                    epoch: BeaconEpoch([2; 8]),
+                    secret: BeaconSecret::new([3; 32]),
+                    into_ms: 250,
+                    slot_ms: 300_000,
+                }),
+                service: ServiceId([1; 16]),
+                networks: vec![network],
             }),
             FromGateway::Acknowledge { seq: 4 },
             FromGateway::Holds { digest: GrantsDigest([0; 16]) },

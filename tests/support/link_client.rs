@@ -270,7 +270,7 @@ impl Gateway {
         let credential = Credential::Psk { passphrase: Secret::new("correct horse") };
         let network = SharedNetwork { ssid: ssid(name), bssids: vec![bssid], credential };
         let service = service_id(self.key);
-        let announce = Announce { name: "Corner".into(), service, networks: vec![network] };
+        let announce = Announce { name: "Corner".into(), beacon: None, service, networks: vec![network] };
         self.socket.send(&FromGateway::Announce(announce)).await;
     }
 

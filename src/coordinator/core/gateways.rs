@@ -13,10 +13,13 @@ use tokio::sync::Notify;
 use super::{Core, Entry, Gateway};
 use crate::coordinator::store::{Change, GatewayRecord};
 use crate::host::clock;
+use crate::logic::beacon::Slots;
 use crate::logic::session::{Input, Policy, Sight};
 use crate::model::{
-    BootTime, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Report, ServiceId, SessionId,
+    BootTime, Bssid, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Refusal, Report, ServiceId,
+    SessionId,
 };
+use crate::wire::beacon::Beacon;
 use crate::wire::gateway::{Announce, FromGateway, Presence, grants_digest};
 use crate::wire::notice::NoticeBody;
 use crate::wire::sign::{random, service_id};
@@ -39,6 +42,8 @@ pub(super) struct GatewayLink {
     /// The highest durable notice handed to it.
     sent: u64,
     announced: bool,
+    /// Of its beacons, if it has any.
+    slots: Option<Slots>,
     replies: VecDeque<Outgoing>,
 }
 
@@ -119,8 +124,14 @@ impl Core {
         let id = self.links;
         let gateway = self.gateways.get_mut(&key)?;
         let wake = Arc::new(Notify::new());
-        let link =
-            GatewayLink { id, wake: Arc::clone(&wake), sent: 0, announced: false, replies: VecDeque::new() };
+        let link = GatewayLink {
+            id,
+            wake: Arc::clone(&wake),
+            sent: 0,
+            announced: false,
+            slots: None,
+            replies: VecDeque::new(),
+        };
         gateway.compare_again = false;
         if let Some(before) = gateway.link.replace(link) {
             before.wake.notify_one();
@@ -251,6 +262,8 @@ impl Core {
         if announce.networks.len() > NETWORKS || bssids > BSSIDS {
             return Err(Misbehaviour::TooMuch);
         }
+        // It counts for this link only, and its secret is not for the store.
+        let slots = announce.beacon.take().map(|report| Slots::new(report, now));
         // The name is shown to people and logged: one short line.
         announce.name = announce
             .name
@@ -263,7 +276,10 @@ impl Core {
         let Some(gateway) = self.gateways.get_mut(&key) else { return Ok(()) };
         let changed = gateway.record.announce.as_ref() != Some(&announce);
         gateway.record.announce = Some(announce.clone());
-        let first = gateway.link.as_mut().is_some_and(|link| !std::mem::replace(&mut link.announced, true));
+        let first = gateway.link.as_mut().is_some_and(|link| {
+            link.slots = slots;
+            !std::mem::replace(&mut link.announced, true)
+        });
         if changed {
             self.submit(Change::Announce { gateway: key, announce }, |_, _, _| {});
         }
@@ -275,6 +291,17 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Whether whoever shows this beacon was near this access point lately.
+    pub fn check_beacon(&self, beacon: &Beacon, bssid: Bssid, now: BootTime) -> Result<(), Refusal> {
+        let gateway = self.by_service.get(&beacon.said.service).and_then(|key| self.gateways.get(key));
+        let link = gateway.and_then(|gateway| gateway.link.as_ref());
+        let slots = link.and_then(|link| link.slots.as_ref()).ok_or_else(|| {
+            let service = beacon.said.service;
+            Refusal::new("beacon-unknown", format!("gateway {service} is not connected, or has no beacons"))
+        })?;
+        slots.check(beacon, bssid, now)
     }
 
     /// An access point belongs to whoever announced it first and still does.

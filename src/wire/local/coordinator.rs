@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Cause, GrantId, Incarnation, MacAddr, Millis, PublicKey, Secret, ServiceId, SessionId, Ssid,
+    Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, PublicKey, Secret, ServiceId, SessionId, Ssid,
 };
 use crate::wire::hello::Role;
 
@@ -38,6 +38,13 @@ pub enum CoordinatorRequest {
         /// Which.
         session: SessionId,
     },
+    /// Whether a beacon shows that somebody was near an access point lately; [`Heard`].
+    Beacon {
+        /// Our element, or a list that holds it, in hexadecimal.
+        element: String,
+        /// Where it was heard.
+        bssid: Bssid,
+    },
     /// What silence leads to at a gateway; [`GatewayRow`].
     Policy {
         /// Which.
@@ -71,6 +78,15 @@ pub struct NewClaim {
     pub role: Role,
     /// For so long from now.
     pub valid: Millis,
+}
+
+/// A beacon that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Whose.
+    pub service: ServiceId,
+    /// Of which slot.
+    pub slot: u32,
 }
 
 /// A session whose eviction was decided by hand.

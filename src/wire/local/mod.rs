@@ -11,7 +11,8 @@ mod terminal;
 use serde::{Deserialize, Serialize};
 
 pub use coordinator::{
-    CoordinatorRequest, CoordinatorStatus, Ended, GatewayRow, NewClaim, PolicyWord, SessionPage, SessionRow,
+    CoordinatorRequest, CoordinatorStatus, Ended, GatewayRow, Heard, NewClaim, PolicyWord, SessionPage,
+    SessionRow,
 };
 pub use gateway::{
     Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted, Layout, LinkState,
