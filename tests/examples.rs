@@ -13,7 +13,7 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
         "gateway.toml",
         gateway,
         "[[network]]\ninterface = \"x\"\n",
-        &["enforcement", "open", "hostapd", "dhcp", "coordinator"],
+        &["enforcement", "open", "hostapd", "beacon", "dhcp", "coordinator"],
     ),
     ("coordinator.toml", coordinator, "public = \"x:1\"\n", &["heartbeat", "patience", "brake", "limits"]),
     ("terminal.toml", terminal, "interface = \"x\"\n", &["coordinator"]),

@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::duration::Span;
 use super::error::{ConfigError, parse, read};
-use crate::model::{Credential, PublicKey, Secret, Ssid};
+use crate::model::{Credential, PublicKey, Secret, Ssid, unhex};
+use crate::wire::beacon;
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::local::Layout;
 
@@ -19,6 +22,13 @@ pub const PATH: &str = "/etc/wayleave/gateway.toml";
 
 /// What survives a restart is here, unless the file says otherwise.
 pub const RUNTIME_DIR: &str = "/run/wayleave";
+
+/// Slots of the token in our beacons: shorter ones would wake a router for nothing, longer ones prove little.
+const SLOTS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(3600)];
+const SLOT: Duration = Duration::from_secs(300);
+
+/// What leaves room for the rest of a beacon.
+const MOST_VENDOR_OCTETS: usize = 512;
 
 const EAP_METHODS: [&str; 4] = ["MD5", "PEAP", "TTLS", "PWD"];
 
@@ -38,6 +48,8 @@ struct Fragment {
     open: OpenFragment,
     #[serde(default)]
     hostapd: HostapdFragment,
+    #[serde(default)]
+    beacon: BeaconFragment,
     #[serde(default)]
     dhcp: DhcpFragment,
     coordinator: Option<CoordinatorFragment>,
@@ -79,6 +91,14 @@ struct OpenFragment {
 #[serde(deny_unknown_fields)]
 struct HostapdFragment {
     directory: Option<PathBuf>,
+    vendor_elements: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeaconFragment {
+    enabled: Option<bool>,
+    interval: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -154,6 +174,10 @@ pub struct Settings {
     pub names_by_dnsmasq: bool,
     /// Where hostapd's control sockets are.
     pub hostapd_directory: PathBuf,
+    /// The owner's own elements in every beacon of a shared network: octets of whole elements.
+    pub vendor_elements: Vec<u8>,
+    /// How often the token of our beacons changes; `None`: there are none.
+    pub beacon_every: Option<Duration>,
     /// Where dnsmasq's leases are.
     pub lease_file: PathBuf,
     /// The coordinator, if the file names one.
@@ -266,6 +290,15 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             return Err(wrong(key, &quoted(&dir.display().to_string()), "an absolute path"));
         }
     }
+    let vendor_elements = fragment.hostapd.vendor_elements.unwrap_or_default();
+    let vendor_elements = check_vendor_elements(&vendor_elements).map_err(|why| {
+        let allowed = "hexadecimal digits of whole elements of others, 512 octets at most";
+        wrong("hostapd.vendor_elements", &why, allowed)
+    })?;
+    let every = fragment.beacon.interval.map_or(SLOT, |span| span.0);
+    if !(SLOTS[0]..=SLOTS[1]).contains(&every) {
+        return Err(wrong("beacon.interval", &quoted(&Span(every).to_string()), "\"10s\" to \"1h\""));
+    }
     Ok(Settings {
         name,
         state_dir: fragment.state_dir.unwrap_or_else(|| "/var/lib/wayleave".into()),
@@ -278,9 +311,24 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         prefixes,
         names_by_dnsmasq: fragment.open.names_by_dnsmasq.unwrap_or(false),
         hostapd_directory: fragment.hostapd.directory.unwrap_or_else(|| "/var/run/hostapd".into()),
+        vendor_elements,
+        beacon_every: fragment.beacon.enabled.unwrap_or(true).then_some(every),
         lease_file: fragment.dhcp.lease_file.unwrap_or_else(|| "/var/lib/misc/dnsmasq.leases".into()),
         coordinator,
     })
+}
+
+/// The octets, or what is wrong with them.
+fn check_vendor_elements(text: &str) -> Result<Vec<u8>, String> {
+    let octets = unhex(text).ok_or_else(|| quoted(&text.chars().take(80).collect::<String>()))?;
+    if octets.len() > MOST_VENDOR_OCTETS {
+        return Err(format!("{} octets", octets.len()));
+    }
+    let elements = beacon::elements(&octets).map_err(|error| error.to_string())?;
+    match elements.iter().any(|element| matches!(element, beacon::Element::Beacon(_))) {
+        true => Err("an element of ours, which the gateway adds itself".to_owned()),
+        false => Ok(octets),
+    }
 }
 
 /// What the kernel takes as a name (dev_valid_name in net/core/dev.c).
@@ -374,6 +422,18 @@ mod tests {
                 "g.toml:4: open.prefixes.0: found \"10.0.0.0/33\"",
             ),
             (&format!("{network}[enforcement]\nlayout = \"inet\""), "g.toml:4: enforcement.layout: found"),
+            (
+                &format!("{network}[hostapd]\nvendor_elements = \"dd0411\""),
+                "g.toml:4: hostapd.vendor_elements: found the element at octet 0 is truncated",
+            ),
+            (
+                &format!("{network}[hostapd]\nvendor_elements = \"dd 04\""),
+                "g.toml:4: hostapd.vendor_elements: found \"dd 04\"; allowed: hexadecimal",
+            ),
+            (
+                &format!("{network}[beacon]\ninterval = \"1s\""),
+                "g.toml:4: beacon.interval: found \"1s\"; allowed: \"10s\" to \"1h\"",
+            ),
             (&format!("{network}colour = \"red\""), "g.toml:3: network.0.colour"),
             (
                 "state_dir = \"var\"\n[[network]]\ninterface = \"x\"",

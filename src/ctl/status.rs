@@ -27,7 +27,7 @@ pub(super) fn show(status: &GatewayStatus, output: &mut Output<'_>) -> io::Resul
     facts.add("layout", layout(status.layout));
     let owned = "ours alone: no other program can change them";
     facts.add("tables", if status.owned { owned } else { "any program with CAP_NET_ADMIN can change them" });
-    facts.add("access points", status.bsses.to_string());
+    facts.add("access points", format!("{}, {} with our beacon", status.bsses, status.beacons));
     facts.add("stations", status.stations.to_string());
     facts.add("grants", status.grants.to_string());
     facts.add(

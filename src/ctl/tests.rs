@@ -436,6 +436,7 @@ mod gateway {
             owned: true,
             interfaces: vec!["br-guest".into(), "eth1".into()],
             bsses: 2,
+            beacons: 1,
             stations: 12,
             grants: 9,
             link: LinkState::Up { host: "coordinator.example:7443".into() },

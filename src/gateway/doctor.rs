@@ -17,6 +17,7 @@ pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
     );
     findings.extend(networks(gateway));
     findings.push(hostapd(gateway));
+    findings.push(beacon(gateway));
     findings.push(coordinator(gateway));
     if gateway.restored > 0 {
         findings.push(finding(
@@ -159,6 +160,42 @@ fn hostapd(gateway: &Gateway) -> Finding {
                 bsses.iter().map(|(name, bss)| format!("{name} ({})", bss.ssid)).collect();
             finding("hostapd", Severity::Good, names.join(", "), "")
         }
+    }
+}
+
+fn beacon(gateway: &Gateway) -> Finding {
+    let Some(beacons) = &gateway.beacons else {
+        return finding("beacon", Severity::Good, "off, as configured".into(), "");
+    };
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for (bss, why) in beacons.announcer.announced() {
+        match why {
+            None => on.push(bss),
+            Some(why) => off.push(format!("{bss}: {why}")),
+        }
+    }
+    if !off.is_empty() {
+        return finding(
+            "beacon",
+            Severity::Problem,
+            format!("not announced on {}", off.join("; ")),
+            "hostapd must take SET vendor_elements and UPDATE_BEACON; or set beacon.enabled = false",
+        );
+    }
+    match (on.is_empty(), gateway.settings.vendor_elements.is_empty()) {
+        (true, _) => finding(
+            "beacon",
+            Severity::Good,
+            "nothing to announce: no shared network is on the air".into(),
+            "",
+        ),
+        (false, false) => finding("beacon", Severity::Good, format!("announced on {}", on.join(", ")), ""),
+        (false, true) => finding(
+            "beacon",
+            Severity::Good,
+            format!("announced on {}", on.join(", ")),
+            "if hostapd.conf has vendor_elements, give them to hostapd.vendor_elements too: ours replace them",
+        ),
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
 
+use super::beacon::Beacons;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
 use super::persist::{self, Kept, Pace};
 use super::world::World;
@@ -29,6 +30,7 @@ use crate::host::control::{Asked, Control, Reply, line};
 use crate::host::keep;
 use crate::host::memory;
 use crate::logic::backoff::Backoff;
+use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
@@ -142,6 +144,7 @@ impl Drive {
             grants,
             presence: Presence::default(),
             upstream,
+            beacons: Beacons::new(&settings, now),
             nft,
             hostapd: hostapd.control(),
             conntrack: Conntrack::open().map_err(|error| Error::System {
@@ -242,6 +245,7 @@ impl Drive {
             gateway.rebuild_at,
             gateway.list_at,
             gateway.pace.due(),
+            gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
             snapshot,
             watchdog,
         ]
@@ -253,6 +257,9 @@ impl Drive {
     fn timeout(&mut self) {
         let now = clock::now();
         self.gateway.grants.handle_timeout(now);
+        if let Some(beacons) = &mut self.gateway.beacons {
+            beacons.announcer.handle_timeout(now);
+        }
         // The report of what just ended belongs before anything slower.
         self.gateway.settle(now);
         if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
@@ -468,6 +475,9 @@ impl Drive {
                 }
             }
             Done::Doctor(reply, findings) => reply.ok(findings),
+            Done::Announced { bss, answer } => {
+                gateway.beacons_input(beacon::Input::Answered { bss, answer }, now);
+            }
             Done::Nothing => {}
         }
     }
@@ -559,6 +569,7 @@ impl Drive {
                 let bss = info.name.clone();
                 let input = presence::Input::BssUp { bss: info.name, bssid: info.bssid, ssid: info.ssid };
                 gateway.presence.handle_input(input);
+                gateway.beacons_input(beacon::Input::CameUp(bss.clone()), clock::now());
                 list(gateway, bss);
             }
             HostapdEvent::BssDown { bss } => gateway.presence.handle_input(presence::Input::BssDown { bss }),
@@ -596,8 +607,12 @@ impl Drive {
             || now_.runtime_dir != settings.runtime_dir
             || now_.coordinator != settings.coordinator
             || now_.dbus != settings.dbus
+            || (now_.beacon_every, &now_.vendor_elements)
+                != (settings.beacon_every, &settings.vendor_elements)
         {
-            tracing::warn!("layout, tables, directories, coordinator and D-Bus change at the next start");
+            tracing::warn!(
+                "layout, tables, directories, coordinator, D-Bus and beacons change at the next start"
+            );
         }
         let now_ = &mut self.gateway.settings;
         now_.name = settings.name;
@@ -624,6 +639,7 @@ impl Drive {
             self.gateway.settle(clock::now());
         }
         self.save(clock::now());
+        let _ = tokio::time::timeout_at(deadline, self.gateway.withdraw_beacons()).await;
         if let Some(link) = self.gateway.link.take() {
             link.close(STOP_PATIENCE).await;
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::broadcast;
 
+use super::beacon::Beacons;
 use super::persist::{Pace, Running};
 use super::steps::{self, Known};
 use super::world::World;
@@ -26,6 +27,7 @@ use crate::adapters::rtnetlink::{Address, Fdb, Link, Neighbour, Rtnetlink};
 use crate::config::gateway::Settings;
 use crate::host::clock;
 use crate::host::control::{Reply, line};
+use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
@@ -53,6 +55,8 @@ pub(super) enum Done {
     Stations { bss: String, stations: Vec<StationInfo> },
     /// What the doctor found.
     Doctor(Reply, Vec<crate::wire::local::Finding>),
+    /// hostapd's answer to an announcement.
+    Announced { bss: String, answer: beacon::Answer },
     /// Something that came to nothing.
     Nothing,
 }
@@ -77,6 +81,8 @@ pub(super) struct Gateway {
     pub grants: Grants,
     pub presence: Presence,
     pub upstream: Option<Upstream>,
+    /// Absent where the owner wants none.
+    pub beacons: Option<Beacons>,
     pub nft: Nftables,
     pub hostapd: HostapdControl,
     pub conntrack: Conntrack,
@@ -115,6 +121,7 @@ pub(super) struct Gateway {
 impl Gateway {
     /// Carries out everything that the machines have decided.
     pub fn settle(&mut self, now: BootTime) {
+        self.beacons_input(beacon::Input::Room(self.grants.has_room()), now);
         loop {
             if let Some(action) = self.grants.poll_action() {
                 self.grants_action(action, now);
@@ -122,6 +129,10 @@ impl Gateway {
                 self.presence_action(action);
             } else if let Some(action) = self.upstream.as_mut().and_then(Upstream::poll_action) {
                 self.upstream_action(action, now);
+            } else if let Some(action) =
+                self.beacons.as_mut().and_then(|beacons| beacons.announcer.poll_action())
+            {
+                self.beacons_action(action);
             } else {
                 break;
             }
@@ -382,6 +393,11 @@ impl Gateway {
     fn upstream_action(&mut self, action: upstream::Action, now: BootTime) {
         let mut input = |input| self.grants.handle_input(input, now);
         match action {
+            upstream::Action::Send(FromGateway::Announce(announce)) => {
+                // Filled in here: where its slots are is true only now.
+                let beacon = self.beacons.as_ref().map(|beacons| beacons.report(now));
+                self.send(FromGateway::Announce(Announce { beacon, ..announce }));
+            }
             upstream::Action::Send(message) => self.send(message),
             upstream::Action::SayHolds { unless } => {
                 let held = self.grants.held().filter(|grant| grant.origin == Origin::Coordinator);
@@ -427,8 +443,9 @@ impl Gateway {
         }
     }
 
-    /// Tells the coordinator what is shared, if it has changed.
+    /// Tells the coordinator what is shared, if it has changed, and whoever is near.
     pub fn announce(&mut self) {
+        self.beacons_serve(clock::now());
         let networks = self
             .settings
             .networks

@@ -20,6 +20,7 @@ impl Gateway {
             owned: self.nft.owned(),
             interfaces: self.world.hooked(&self.settings, self.nft.layout()),
             bsses: count(self.presence.bsses().len()),
+            beacons: count(self.announced_on()),
             stations: count(self.presence.stations().count()),
             grants: count(self.grants.held().count()),
             link: self.link_state.clone(),
@@ -28,6 +29,11 @@ impl Gateway {
             refused_packets,
             spoofed_packets,
         }
+    }
+
+    fn announced_on(&self) -> usize {
+        let all = self.beacons.iter().flat_map(|beacons| beacons.announcer.announced());
+        all.filter(|(_, why)| why.is_none()).count()
     }
 
     /// Every station that is present.

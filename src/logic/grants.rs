@@ -256,6 +256,11 @@ impl Grants {
         self.waves.values().flat_map(|wave| &wave.targets).map(|target| (&target.grant, target.cause))
     }
 
+    /// Whether another grant could be given.
+    pub fn has_room(&self) -> bool {
+        self.held.len() < MOST_GRANTS
+    }
+
     /// Whether a grant by hand would be taken, before anything is done about it.
     pub fn check(&self, grants: &[GrantSpec]) -> Result<(), Refusal> {
         let after = self.held.len() + grants.len();

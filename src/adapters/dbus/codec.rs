@@ -67,6 +67,7 @@ pub(super) fn status(status: &GatewayStatus) -> Dict {
         ("owned", status.owned.into()),
         ("interfaces", interfaces.into()),
         ("bsses", status.bsses.into()),
+        ("beacons", status.beacons.into()),
         ("stations", status.stations.into()),
         ("grants", status.grants.into()),
         ("link", link.into()),

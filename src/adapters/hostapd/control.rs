@@ -111,6 +111,18 @@ impl HostapdControl {
         .await
     }
 
+    /// What a BSS adds to its beacons and probe responses, from now on: these elements and no others.
+    ///
+    /// hostapd keeps them until it reads its configuration again, and does not say which it has. It refuses what
+    /// is no hexadecimal; that they are elements is not looked at.
+    pub async fn set_vendor_elements(&self, bss: &str, elements: &[u8]) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        // Without octets the blank behind the name stays, which hostapd wants.
+        let set = Command::new("SET").word("vendor_elements").hex(elements);
+        session.order("SET vendor_elements", set).await?;
+        session.order("UPDATE_BEACON", Command::new("UPDATE_BEACON")).await
+    }
+
     /// One for every BSS.
     fn sessions(&self) -> Vec<(String, Result<Session, HostapdError>)> {
         let names = self.bsses().into_iter().map(|bss| bss.name);

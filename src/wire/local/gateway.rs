@@ -133,6 +133,8 @@ pub struct GatewayStatus {
     pub interfaces: Vec<String>,
     /// BSSes of hostapd that were found.
     pub bsses: u32,
+    /// Those that carry our beacon.
+    pub beacons: u32,
     /// Stations that are present.
     pub stations: u32,
     /// Grants that are enforced.
@@ -272,7 +274,7 @@ pub enum Severity {
 /// One finding of `wayleave doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Stable word: `layout`, `owner-flag`, `egress-hook`, `hostapd`, `dnsmasq`, `conntrack`, …
+    /// Stable word: `layout`, `owner-flag`, `egress-hook`, `hostapd`, `beacon`, `dnsmasq`, `conntrack`, …
     pub word: String,
     /// How much it matters.
     pub severity: Severity,

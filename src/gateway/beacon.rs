@@ -1,0 +1,117 @@
+//! Our element on the air: what `logic/beacon.rs` decides, said to hostapd.
+//!
+//! hostapd replaces all of its `vendor_elements` at once and does not say which it has (2.10 answers `FAIL` to
+//! `GET vendor_elements`), so the owner's own ones come from our configuration and are said with ours each time.
+
+use std::collections::BTreeMap;
+
+use super::effects::{Done, Gateway};
+use crate::adapters::hostapd::{HostapdControl, HostapdError};
+use crate::config::gateway::Settings;
+use crate::logic::beacon::{Action, Announcer, Answer, Input};
+use crate::model::{BeaconEpoch, BeaconSecret, BootTime, Bssid, sentence};
+use crate::wire::beacon::Announcement;
+use crate::wire::gateway::BeaconReport;
+use crate::wire::sign::random;
+
+/// One run's beacons. The secret is never kept: the coordinator is told at the start of every link.
+pub(super) struct Beacons {
+    pub announcer: Announcer,
+    epoch: BeaconEpoch,
+    secret: BeaconSecret,
+}
+
+impl Beacons {
+    /// `None`: the owner wants none.
+    pub fn new(settings: &Settings, now: BootTime) -> Option<Self> {
+        Some(Self {
+            announcer: Announcer::new(settings.beacon_every?, now),
+            epoch: BeaconEpoch(random()),
+            secret: BeaconSecret::new(random()),
+        })
+    }
+
+    /// What the coordinator checks tokens with. Out of date as soon as it is made: to be sent at once.
+    pub fn report(&self, now: BootTime) -> BeaconReport {
+        let (slot, into, every) = self.announcer.position(now);
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        BeaconReport {
+            slot,
+            epoch: self.epoch,
+            secret: self.secret.clone(),
+            into_ms: millis(into),
+            slot_ms: millis(every),
+        }
+    }
+}
+
+impl Gateway {
+    /// Which BSSes serve a shared network on the air. On a wire nothing is announced: there is no name.
+    pub fn beacons_serve(&mut self, now: BootTime) {
+        let served: BTreeMap<String, Bssid> = self
+            .presence
+            .bsses()
+            .iter()
+            .filter(|(_, bss)| !bss.ssid.as_bytes().is_empty())
+            .filter(|(name, _)| {
+                let index = self.world.index(name);
+                index.is_some_and(|index| self.world.is_shared(&self.settings, index))
+            })
+            .map(|(name, bss)| (name.clone(), bss.bssid))
+            .collect();
+        self.beacons_input(Input::Serves(served), now);
+    }
+
+    pub fn beacons_input(&mut self, input: Input, now: BootTime) {
+        if let Some(beacons) = &mut self.beacons {
+            beacons.announcer.handle_input(input, now);
+        }
+    }
+
+    pub fn beacons_action(&mut self, action: Action) {
+        let mut elements = self.settings.vendor_elements.clone();
+        match (action, &self.beacons) {
+            (Action::Announce { bss, bssid, slot, room }, Some(beacons)) => {
+                let said =
+                    Announcement { service: self.service, room, epoch: beacons.epoch, slot, tariff: None };
+                elements.extend(said.prove(&beacons.secret, bssid).element());
+                let hostapd = self.hostapd.clone();
+                self.pending.push(Box::pin(async move {
+                    let answer = match hostapd.set_vendor_elements(&bss, &elements).await {
+                        Ok(()) => Answer::Taken,
+                        Err(error) => answer(&bss, &error),
+                    };
+                    Done::Announced { bss, answer }
+                }));
+            }
+            // Where hostapd itself has gone there is nothing left to take back.
+            (Action::Withdraw { bss }, _) if self.presence.bsses().contains_key(&bss) => {
+                let hostapd = self.hostapd.clone();
+                self.pending.push(Box::pin(async move {
+                    withdraw(&hostapd, &bss, &elements).await;
+                    Done::Nothing
+                }));
+            }
+            (Action::Withdraw { .. } | Action::Announce { .. }, _) => {}
+        }
+    }
+
+    /// Nobody can be admitted while no daemon runs: what invites is taken off the air.
+    pub async fn withdraw_beacons(&self) {
+        for (bss, _) in self.beacons.iter().flat_map(|beacons| beacons.announcer.announced()) {
+            withdraw(&self.hostapd, bss, &self.settings.vendor_elements).await;
+        }
+    }
+}
+
+async fn withdraw(hostapd: &HostapdControl, bss: &str, owners: &[u8]) {
+    if let Err(error) = hostapd.set_vendor_elements(bss, owners).await {
+        tracing::debug!(bss, %error, "our element stays on the air");
+    }
+}
+
+fn answer(bss: &str, error: &HostapdError) -> Answer {
+    let why = sentence(error);
+    tracing::warn!(bss, why, "not announced on the air");
+    if error.is_transient() { Answer::Later(why) } else { Answer::Refused(why) }
+}
