@@ -11,6 +11,7 @@ mod air;
 mod capture;
 mod stage;
 
+mod beacon;
 mod forged_deauth;
 mod hostapd_restart;
 mod isolation;

@@ -53,6 +53,8 @@ pub struct Script<'a> {
     /// The stations' wpa_supplicant. Unless told otherwise it looks for access points on two channels only, which
     /// takes a tenth of the time.
     pub wpa_supplicant: &'a str,
+    /// The end of the gateway's configuration, within `[hostapd]` until it begins another table.
+    pub gateway: &'a str,
     /// What the coordinator does when.
     pub timing: &'a str,
 }
@@ -66,6 +68,7 @@ impl Default for Script<'_> {
             spare: 0,
             passphrase: PASSPHRASE,
             wpa_supplicant: "freq_list=2412 2437\n",
+            gateway: "",
             timing: TIMING,
         }
     }
@@ -108,7 +111,7 @@ impl Stage {
         let access_points = access_points.collect();
         let coordinator = CoordinatorDaemon::start(&lab, script.timing);
         let network = format!("passphrase = \"{}\"\n", script.passphrase);
-        let mut gateway = Gateway::sharing(&lab, &network, "");
+        let mut gateway = Gateway::sharing(&lab, &network, script.gateway);
         gateway.enrol(&coordinator);
         wait_until("the gateway to have found hostapd", SOON, || {
             gateway.ask(json!({"verb": "status"}))["bsses"] == served

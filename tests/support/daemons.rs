@@ -59,7 +59,7 @@ impl Gateway {
     }
 
     /// Starts it and waits until it answers. `network` is what its configuration says of the network on the
-    /// bridge, `more` is put at the end.
+    /// bridge, `more` is put at the end, within `[hostapd]` until it begins another table.
     #[track_caller]
     pub fn sharing(lab: &Lab, network: &str, more: &str) -> Self {
         let dir = lab.path().join("gateway");
@@ -68,7 +68,7 @@ impl Gateway {
         let text = format!(
             "name = \"Corner\"\ndbus = false\nstate_dir = \"{state}\"\nruntime_dir = \"{run}\"\n\
              [[network]]\ninterface = \"{bridge}\"\n{network}\
-             [hostapd]\ndirectory = \"{hostapd}\"\n[dhcp]\nlease_file = \"{leases}\"\n{more}",
+             [dhcp]\nlease_file = \"{leases}\"\n[hostapd]\ndirectory = \"{hostapd}\"\n{more}",
             state = dir.join("state").display(),
             run = dir.join("run").display(),
             bridge = lab::BRIDGE,
@@ -232,8 +232,14 @@ impl CoordinatorDaemon {
     /// One request, one answer; panics on a refusal.
     #[track_caller]
     pub fn ask(&self, request: Value) -> Value {
-        let answer = ask(&self.socket, &request);
+        let answer = self.try_ask(&request);
         answer.get("ok").cloned().unwrap_or_else(|| panic!("{request}: {answer}"))
+    }
+
+    /// One request, one answer.
+    #[track_caller]
+    pub fn try_ask(&self, request: &Value) -> Value {
+        ask(&self.socket, request)
     }
 
     /// A claim token for a gateway.
