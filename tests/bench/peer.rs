@@ -39,6 +39,7 @@ const SAMPLE: Duration = Duration::from_millis(20);
 /// For openNDS to take clients in; then it is measured with those that are there.
 const FILLING: Duration = Duration::from_secs(400);
 const PATIENCE: Duration = Duration::from_secs(120);
+const SETTLING: Duration = Duration::from_secs(5);
 /// Larger than a lab's: there must be a thousand addresses of at most eight characters.
 const INSIDE: Inside = (Ipv4Addr::new(10, 0, 0, 1), 12);
 
@@ -222,7 +223,19 @@ impl OpenNds {
 
     #[track_caller]
     fn say(&self, request: &str) -> String {
-        self.try_say(request, PATIENCE).unwrap_or_else(|error| panic!("openNDS: {request}: {error}"))
+        let begin = Instant::now();
+        loop {
+            match self.try_say(request, PATIENCE) {
+                Ok(answer) => return answer,
+                // Soon after its start it makes its socket once more.
+                Err(error)
+                    if error.kind() == io::ErrorKind::ConnectionRefused && begin.elapsed() < SETTLING =>
+                {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => panic!("openNDS: {request}: {error}"),
+            }
+        }
     }
 
     /// `auth` or `deauth`, which must succeed.
