@@ -44,11 +44,13 @@ const SETTLING: Duration = Duration::from_secs(5);
 const INSIDE: Inside = (Ipv4Addr::new(10, 0, 0, 1), 12);
 
 const OLDEST: u32 = 0;
+/// The first of those that come last, one for each number of clients present: with a thousand of them openNDS does
+/// not take everybody again that it sent away before.
 const NEWEST: u32 = 1;
-/// Comes and goes.
-const PASSING: u32 = 2;
+/// The first of those that come and go, likewise.
+const PASSING: u32 = NEWEST + PRESENT.len() as u32;
 /// From here on they are only there.
-const OTHERS: u32 = 3;
+const OTHERS: u32 = PASSING + PRESENT.len() as u32;
 
 fn main() {
     let Some(unpacked) = std::env::var_os("OPENNDS") else {
@@ -58,7 +60,7 @@ fn main() {
     let routers = [(); 3].map(|()| Router::new(INSIDE));
     let [plain, our_router, their_router] = &routers;
     for router in &routers {
-        for client in [OLDEST, NEWEST, PASSING] {
+        for client in 0..OTHERS {
             router.add_client(guest(client), address(client));
         }
     }
@@ -70,7 +72,8 @@ fn main() {
     let (begin, mut others, mut figures) = (Instant::now(), 0, Map::new());
     opennds.ask("auth", OLDEST);
     gateway.caller().ask(&grants([guest(OLDEST)]));
-    for (wanted, times) in PRESENT {
+    for (stage, (wanted, times)) in (0..).zip(PRESENT) {
+        let passing = PASSING + stage;
         let before = others;
         while others + 2 < wanted && begin.elapsed() < FILLING {
             their_router.add_client(guest(OTHERS + others), address(OTHERS + others));
@@ -80,19 +83,19 @@ fn main() {
         // Anew: the gateway does not wait for a caller that is silent for so long.
         let mut ours = gateway.caller();
         // Who is measured as the newest comes when the others are there, and leaves before more come.
-        let newest = if wanted > 1 { NEWEST } else { OLDEST };
-        if newest == NEWEST {
-            opennds.ask("auth", NEWEST);
+        let newest = if wanted > 1 { NEWEST + stage } else { OLDEST };
+        if newest != OLDEST {
+            opennds.ask("auth", newest);
             let new = (before..others).map(|number| guest(OTHERS + number));
-            ours.ask(&grants(new.chain([guest(NEWEST)])));
+            ours.ask(&grants(new.chain([guest(newest)])));
         }
         let mut row = Map::new();
-        let present = if newest == NEWEST { others + 2 } else { 1 };
+        let present = if newest != OLDEST { others + 2 } else { 1 };
         row.insert("present".to_owned(), json!(present));
         println!("{present} clients present after {:.0} s", begin.elapsed().as_secs_f64());
 
-        let theirs = come_and_go(times, |verb| opennds.try_ask(verb, PASSING));
-        let our_own = come_and_go(TIMES, |verb| Some(ask_ours(&mut ours, verb, PASSING)));
+        let theirs = come_and_go(times, |verb| opennds.try_ask(verb, passing));
+        let our_own = come_and_go(TIMES, |verb| Some(ask_ours(&mut ours, verb, passing)));
         for (name, [auth, deauth]) in [("opennds", theirs), ("wayleave", our_own)] {
             let attempts = if name == "opennds" { times } else { TIMES };
             let mut spans = json!({"times": auth.len(), "refused": attempts - auth.len()});
@@ -121,9 +124,9 @@ fn main() {
             println!("{present:>5} {word:<15} {ratios}");
             row.insert(word.to_owned(), ratios);
         }
-        if newest == NEWEST {
-            opennds.ask("deauth", NEWEST);
-            ask_ours(&mut ours, "deauth", NEWEST);
+        if newest != OLDEST {
+            opennds.ask("deauth", newest);
+            ask_ours(&mut ours, "deauth", newest);
         }
         figures.insert(wanted.to_string(), Value::Object(row));
     }
