@@ -102,6 +102,13 @@ impl Gateway {
             withdraw(&self.hostapd, bss, &self.settings.vendor_elements).await;
         }
     }
+
+    /// A station has left; the last one may have been sent away by a hostapd that reads its configuration again.
+    pub fn beacons_left(&mut self, bss: String, now: BootTime) {
+        if !self.presence.stations().any(|(_, station)| station.bsses.contains(&bss)) {
+            self.beacons_input(Input::Emptied(bss), now);
+        }
+    }
 }
 
 async fn withdraw(hostapd: &HostapdControl, bss: &str, owners: &[u8]) {

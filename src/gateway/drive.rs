@@ -579,7 +579,8 @@ impl Drive {
                 gateway.list_at.get_or_insert(clock::now() + LIST_AFTER);
             }
             HostapdEvent::StationDisconnected { bss, station } => {
-                gateway.presence.handle_input(presence::Input::Disassociated { bss, station });
+                gateway.presence.handle_input(presence::Input::Disassociated { bss: bss.clone(), station });
+                gateway.beacons_left(bss, clock::now());
             }
         }
     }

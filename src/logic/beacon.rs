@@ -1,10 +1,14 @@
 //! Which beacon is told to hostapd when, and which token still counts.
 //!
 //! ```text
-//! a BSS:   Wanted --Announce--> Asked --taken--> On ----------- next slot, came up anew, room ---> Wanted
-//!                                 |---later----> Failed ------- next slot, came up anew ---------> Wanted
-//!                                 |---refused--> Refused ------ came up anew --------------------> Wanted
+//! a BSS:   Wanted --Announce--> Asked --taken--> On ----------- next beat, emptied, came up anew, room --> Wanted
+//!                                 |---later----> Failed ------- next beat, emptied, came up anew --------> Wanted
+//!                                 |---refused--> Refused ------ came up anew ----------------------------> Wanted
 //! ```
+//!
+//! A beat is the beginning of a slot, and of every minute: hostapd that reads its configuration again forgets what
+//! it was told and says so to nobody. It also sends all stations away, so one that has lost its last station is
+//! told at once.
 //!
 //! Time is cut into slots from the gateway's start on, so a router without a calendar needs none: the epoch in
 //! the element is random, and the slot counts from it. Invariants: one question at a time to each BSS; a refusal
@@ -25,6 +29,8 @@ pub enum Input {
     Serves(BTreeMap<String, Bssid>),
     /// hostapd made this BSS anew: whatever it was told is forgotten.
     CameUp(String),
+    /// The last station of this BSS has left: maybe hostapd has read its configuration again.
+    Emptied(String),
     /// Whether another grant could be given.
     Room(bool),
     /// What hostapd said to [`Action::Announce`].
@@ -86,12 +92,16 @@ struct Bss {
     state: State,
 }
 
+/// The longest time without saying it again.
+const REPEAT: Duration = Duration::from_secs(60);
+
 /// Keeps our element on the air. One for each run of a gateway.
 #[derive(Clone, Debug)]
 pub struct Announcer {
     every: Duration,
     began: BootTime,
     slot: u32,
+    repeat: u32,
     room: bool,
     bsses: BTreeMap<String, Bss>,
     withdrawn: Vec<String>,
@@ -101,7 +111,8 @@ impl Announcer {
     /// With slots of this length, the first from now on.
     pub fn new(every: Duration, now: BootTime) -> Self {
         let every = every.max(Duration::from_secs(1));
-        Self { every, began: now, slot: 0, room: true, bsses: BTreeMap::new(), withdrawn: Vec::new() }
+        let (bsses, withdrawn) = (BTreeMap::new(), Vec::new());
+        Self { every, began: now, slot: 0, repeat: 0, room: true, bsses, withdrawn }
     }
 
     /// Takes in one fact.
@@ -112,6 +123,11 @@ impl Announcer {
             Input::CameUp(bss) => {
                 if let Some(bss) = self.bsses.get_mut(&bss) {
                     bss.say_again(true);
+                }
+            }
+            Input::Emptied(bss) => {
+                if let Some(bss) = self.bsses.get_mut(&bss) {
+                    bss.say_again(false);
                 }
             }
             Input::Room(room) => {
@@ -143,17 +159,19 @@ impl Announcer {
         Some(Action::Announce { bss: name.clone(), bssid: bss.bssid, slot: self.slot, room: self.room })
     }
 
-    /// When the next slot begins; `None` while nobody is to be told.
+    /// When the next beat is; `None` while nobody is to be told.
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let anybody = self.bsses.values().any(|bss| !matches!(bss.state, State::Refused(_)));
-        anybody.then(|| self.began + self.every.saturating_mul(self.slot.saturating_add(1)))
+        let next = |every: Duration, number: u32| every.saturating_mul(number.saturating_add(1));
+        anybody.then(|| self.began + next(self.every, self.slot).min(next(REPEAT, self.repeat)))
     }
 
     /// Goes on to the slot of this time.
     pub fn handle_timeout(&mut self, now: BootTime) {
-        let (slot, _) = position(now.since(self.began), self.every);
-        if slot > self.slot {
-            self.slot = slot;
+        let since = now.since(self.began);
+        let (slot, repeat) = (position(since, self.every).0, position(since, REPEAT).0);
+        if slot > self.slot || repeat > self.repeat {
+            (self.slot, self.repeat) = (slot, repeat);
             self.bsses.values_mut().for_each(|bss| bss.say_again(false));
         }
     }
@@ -268,8 +286,9 @@ mod tests {
         let two = || BTreeMap::from([("ap1".to_owned(), BSSID), ("ap2".to_owned(), BSSID)]);
         let one = || BTreeMap::from([("ap1".to_owned(), BSSID)]);
         let answered = |answer| Input::Answered { bss: "ap1".into(), answer };
-        let steps: [&dyn Fn() -> Option<Input>; 9] = [
+        let steps: [&dyn Fn() -> Option<Input>; 10] = [
             &|| None,
+            &|| Some(Input::Emptied("ap1".into())),
             &|| Some(Input::Serves(two())),
             &|| Some(Input::Serves(one())),
             &|| Some(Input::CameUp("ap1".into())),
@@ -288,7 +307,8 @@ mod tests {
                 let step = steps[rest % steps.len()]();
                 rest /= steps.len();
                 match &step {
-                    None => now = now + SLOT,
+                    // Now and then a slot begins, and between two of them a minute.
+                    None => now = now + SLOT * 2 / 5,
                     Some(Input::Answered { answer, .. }) => {
                         refused = (open && matches!(answer, Answer::Refused(_))) || (refused && !open);
                         open = false;
@@ -328,7 +348,7 @@ mod tests {
         let mut machine = Announcer::new(SLOT, now);
         assert_eq!(machine.poll_timeout(), None);
         machine.handle_input(Input::Serves(BTreeMap::from([("ap1".to_owned(), BSSID)])), now);
-        assert_eq!(machine.poll_timeout(), Some(now + SLOT));
+        assert_eq!(machine.poll_timeout(), Some(now + REPEAT));
         assert!(machine.poll_action().is_some());
         let refused = Answer::Refused("FAIL".into());
         machine.handle_input(Input::Answered { bss: "ap1".into(), answer: refused }, now);
@@ -336,6 +356,48 @@ mod tests {
         assert_eq!(machine.announced().collect::<Vec<_>>(), [("ap1", Some("FAIL"))]);
         machine.handle_input(Input::Serves(BTreeMap::new()), now + SLOT);
         assert_eq!(machine.poll_action(), Some(Action::Withdraw { bss: "ap1".into() }));
+    }
+
+    #[test]
+    fn what_hostapd_may_have_forgotten_is_said_again() {
+        for every in [SLOT, Duration::from_secs(45)] {
+            let began = BootTime(5);
+            let mut machine = Announcer::new(every, began);
+            machine.handle_input(Input::Serves(BTreeMap::from([("ap1".to_owned(), BSSID)])), began);
+            let mut said = Vec::new();
+            let mut tell = |machine: &mut Announcer, now: BootTime| {
+                while let Some(action) = machine.poll_action() {
+                    let Action::Announce { bss, slot, .. } = action else { panic!("{action:?}") };
+                    said.push((now.since(began).as_secs(), slot));
+                    machine.handle_input(Input::Answered { bss, answer: Answer::Taken }, now);
+                }
+            };
+            tell(&mut machine, began);
+            machine.handle_input(Input::Emptied("ap1".into()), began + Duration::from_secs(1));
+            tell(&mut machine, began + Duration::from_secs(1));
+            while let Some(at) = machine.poll_timeout().filter(|at| at.since(began).as_secs() <= 300) {
+                machine.handle_timeout(at);
+                tell(&mut machine, at);
+            }
+            let wanted: &[(u64, u32)] = match every == SLOT {
+                true => &[(0, 0), (1, 0), (60, 0), (120, 0), (180, 0), (240, 0), (300, 1)],
+                false => &[
+                    (0, 0),
+                    (1, 0),
+                    (45, 1),
+                    (60, 1),
+                    (90, 2),
+                    (120, 2),
+                    (135, 3),
+                    (180, 4),
+                    (225, 5),
+                    (240, 5),
+                    (270, 6),
+                    (300, 6),
+                ],
+            };
+            assert_eq!(said, wanted);
+        }
     }
 
     #[test]
