@@ -4,8 +4,8 @@ mod support;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn whatever_hostapd_answers_an_eviction_takes_access_away_and_says_what_failed()
         (None, "failed"),
     ] {
         let lab = Lab::with_stations(1);
-        let _hostapd = FalseHostapd::start(&lab, answer);
+        let _hostapd = FalseHostapd::start(&lab, move |_| answer);
         let gateway = Gateway::start(&lab, "");
         wait_until("it to be taken for hostapd", SOON, || {
             gateway.ask(json!({"verb": "status"}))["bsses"] == 1
@@ -44,6 +44,55 @@ fn whatever_hostapd_answers_an_eviction_takes_access_away_and_says_what_failed()
             assert!(self::outcome(&report, step).get("done").is_some(), "{answer:?}: {step}: {report}");
         }
         assert_eq!(gateway.ask(json!({"verb": "grants"})), json!([]), "{answer:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn what_hostapd_cannot_put_on_the_air_is_named_and_the_rest_is_there() {
+    const TOLD: [&str; 4] = [
+        "SET interworking 1",
+        "SET access_network_type 14",
+        "SET internet 1",
+        "SET anqp_elem 277:0b00687474703a2f2f612e62",
+    ];
+    let cases: [(&'static str, usize, &str, &str); 4] = [
+        ("nothing", 4, "good", "announced on"),
+        // Built without CONFIG_INTERWORKING.
+        ("SET interworking", 1, "problem", "announced, but [interworking] is not told on"),
+        ("SET anqp_elem", 4, "problem", "announced, but [interworking] is not told on"),
+        ("SET vendor_elements", 4, "problem", "not announced on"),
+    ];
+    for (refused, told, severity, says) in cases {
+        let lab = Lab::with_stations(0);
+        let hostapd = FalseHostapd::start(&lab, move |command| match command.starts_with(refused) {
+            true => Some(b"FAIL\n"),
+            false => Some(b"OK\n"),
+        });
+        let more = "vendor_elements = \"dd0700112233445566\"\n\
+                    [interworking]\nnetwork = \"test\"\nvenue_url = \"http://a.b\"\n";
+        let gateway = Gateway::start(&lab, more);
+        let last = if refused == "SET vendor_elements" { refused } else { "UPDATE_BEACON" };
+        wait_until("the last command about it", SOON, || {
+            hostapd.heard().iter().any(|line| line.starts_with(last))
+        });
+        wait_until("the doctor to know what came of it", SOON, || {
+            let findings = gateway.ask(json!({"verb": "doctor"}));
+            let finding = findings.as_array().unwrap().iter().find(|row| row["word"] == "beacon").cloned();
+            finding.is_some_and(|row| {
+                row["severity"] == severity && row["found"].as_str().unwrap().starts_with(says)
+            })
+        });
+        let mut heard: Vec<String> =
+            hostapd.heard().into_iter().filter(|line| !line.starts_with("STA-")).collect();
+        assert_eq!(heard[..told], TOLD[..told], "{refused}: {heard:?}");
+        let beacon = heard.remove(told);
+        assert!(
+            beacon.starts_with("SET vendor_elements dd0700112233445566dd320266ff01"),
+            "{refused}: {beacon}"
+        );
+        let updated = heard.iter().any(|line| line == "UPDATE_BEACON");
+        assert_eq!(updated, refused != "SET vendor_elements", "{refused}: {heard:?}");
     }
 }
 
@@ -128,13 +177,14 @@ fn refused_as_spoofed(lab: &Lab) -> u64 {
 /// A control socket where hostapd's would be. Commands get this answer, or none; what it is asked
 /// first is answered as hostapd does, so that it is taken for one.
 struct FalseHostapd {
+    heard: Arc<Mutex<Vec<String>>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
 }
 
 impl FalseHostapd {
-    fn start(lab: &Lab, answer: Option<&'static [u8]>) -> Self {
+    fn start(lab: &Lab, answer: impl Fn(&str) -> Option<&'static [u8]> + Send + 'static) -> Self {
         let directory = lab.path().join("hostapd");
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join(lab::PORT);
@@ -142,6 +192,8 @@ impl FalseHostapd {
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let hears = Arc::clone(&heard);
         let config = format!("bssid={}\nssid=Corner\n", frame::mac_text(lab::PORT_MAC));
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -153,7 +205,12 @@ impl FalseHostapd {
                     b"ATTACH" | b"DETACH" => Some(&b"OK\n"[..]),
                     b"STATUS" => Some(&b"state=ENABLED\n"[..]),
                     b"GET_CONFIG" => Some(config.as_bytes()),
-                    _ => answer,
+                    command => {
+                        let command = String::from_utf8_lossy(command).into_owned();
+                        let reply = answer(&command);
+                        hears.lock().unwrap().push(command);
+                        reply
+                    }
                 };
                 if let Some(reply) = reply {
                     // Whoever asked may have given up.
@@ -161,7 +218,12 @@ impl FalseHostapd {
                 }
             }
         });
-        Self { over, thread: Some(thread), path }
+        Self { heard, over, thread: Some(thread), path }
+    }
+
+    /// The commands so far, beside those that any hostapd answers alike.
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
     }
 }
 

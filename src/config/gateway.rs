@@ -12,9 +12,10 @@ use serde::Deserialize;
 
 use super::duration::Span;
 use super::error::{ConfigError, parse, read};
-use crate::model::{Credential, PublicKey, Secret, Ssid, unhex};
+use crate::model::{Bssid, Credential, PublicKey, Secret, Ssid, unhex};
 use crate::wire::beacon;
 use crate::wire::claim::CoordinatorAddress;
+use crate::wire::interworking::{AccessNetwork, Interworking, VenueName, VenueUrl};
 use crate::wire::local::Layout;
 
 /// Where the file is, unless the command line says otherwise.
@@ -50,6 +51,7 @@ struct Fragment {
     hostapd: HostapdFragment,
     #[serde(default)]
     beacon: BeaconFragment,
+    interworking: Option<InterworkingFragment>,
     #[serde(default)]
     dhcp: DhcpFragment,
     coordinator: Option<CoordinatorFragment>,
@@ -99,6 +101,18 @@ struct HostapdFragment {
 struct BeaconFragment {
     enabled: Option<bool>,
     interval: Option<Span>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InterworkingFragment {
+    network: AccessNetwork,
+    internet: Option<bool>,
+    venue: Option<(u8, u8)>,
+    hessid: Option<Bssid>,
+    venue_name: Option<String>,
+    language: Option<String>,
+    venue_url: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -178,6 +192,8 @@ pub struct Settings {
     pub vendor_elements: Vec<u8>,
     /// How often the token of our beacons changes; `None`: there are none.
     pub beacon_every: Option<Duration>,
+    /// What telephones are told before they join; `None`: whatever hostapd.conf says.
+    pub interworking: Option<Interworking>,
     /// Where dnsmasq's leases are.
     pub lease_file: PathBuf,
     /// The coordinator, if the file names one.
@@ -299,6 +315,14 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     if !(SLOTS[0]..=SLOTS[1]).contains(&every) {
         return Err(wrong("beacon.interval", &quoted(&Span(every).to_string()), "\"10s\" to \"1h\""));
     }
+    let interworking = fragment.interworking.map(|fragment| interworking(fragment, &wrong)).transpose()?;
+    if interworking.is_some() && fragment.beacon.enabled == Some(false) {
+        return Err(wrong(
+            "beacon.enabled",
+            "false",
+            "true: what [interworking] says is told with the beacon",
+        ));
+    }
     Ok(Settings {
         name,
         state_dir: fragment.state_dir.unwrap_or_else(|| "/var/lib/wayleave".into()),
@@ -313,8 +337,33 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         hostapd_directory: fragment.hostapd.directory.unwrap_or_else(|| "/var/run/hostapd".into()),
         vendor_elements,
         beacon_every: fragment.beacon.enabled.unwrap_or(true).then_some(every),
+        interworking,
         lease_file: fragment.dhcp.lease_file.unwrap_or_else(|| "/var/lib/misc/dnsmasq.leases".into()),
         coordinator,
+    })
+}
+
+fn interworking(
+    fragment: InterworkingFragment,
+    wrong: &impl Fn(&str, &str, &str) -> ConfigError,
+) -> Result<Interworking, ConfigError> {
+    let language = fragment.language.unwrap_or_else(|| "eng".to_owned());
+    let venue_name = fragment.venue_name.map(|name| {
+        let found = format!("{} in {}", quoted(&name), quoted(&language));
+        let allowed = "1 to 252 octets without control characters, and a language such as \"eng\"";
+        VenueName::new(&language, &name).ok_or_else(|| wrong("interworking.venue_name", &found, allowed))
+    });
+    let venue_url = fragment.venue_url.map(|url| {
+        let allowed = "an http or https URL of at most 254 ASCII characters";
+        VenueUrl::new(&url).ok_or_else(|| wrong("interworking.venue_url", &quoted(&url), allowed))
+    });
+    Ok(Interworking {
+        network: fragment.network,
+        internet: fragment.internet.unwrap_or(true),
+        venue: fragment.venue,
+        hessid: fragment.hessid,
+        venue_name: venue_name.transpose()?,
+        venue_url: venue_url.transpose()?,
     })
 }
 
@@ -433,6 +482,19 @@ mod tests {
             (
                 &format!("{network}[beacon]\ninterval = \"1s\""),
                 "g.toml:4: beacon.interval: found \"1s\"; allowed: \"10s\" to \"1h\"",
+            ),
+            (&format!("{network}[interworking]\nnetwork = \"free\""), "g.toml:4: interworking.network: "),
+            (
+                &format!("{network}[interworking]\nnetwork = \"test\"\nvenue_url = \"ftp://x\""),
+                "g.toml:5: interworking.venue_url: found \"ftp://x\"; allowed: an http or https URL",
+            ),
+            (
+                &format!("{network}[interworking]\nnetwork = \"test\"\nvenue_name = \"a\\tb\""),
+                "g.toml:5: interworking.venue_name: found \"a\\tb\" in \"eng\"; allowed: 1 to 252",
+            ),
+            (
+                &format!("{network}[beacon]\nenabled = false\n[interworking]\nnetwork = \"test\""),
+                "g.toml:4: beacon.enabled: found false; allowed: true",
             ),
             (&format!("{network}colour = \"red\""), "g.toml:3: network.0.colour"),
             (

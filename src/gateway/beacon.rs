@@ -1,7 +1,8 @@
 //! Our element on the air: what `logic/beacon.rs` decides, said to hostapd.
 //!
 //! hostapd replaces all of its `vendor_elements` at once and does not say which it has (2.10 answers `FAIL` to
-//! `GET vendor_elements`), so the owner's own ones come from our configuration and are said with ours each time.
+//! `GET vendor_elements`), so the owner's own ones come from our configuration and are said with ours each time. So is
+//! what telephones are told before they join (`wire/interworking.rs`).
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ use crate::wire::sign::random;
 /// One run's beacons. The secret is never kept: the coordinator is told at the start of every link.
 pub(super) struct Beacons {
     pub announcer: Announcer,
+    /// BSSes on which hostapd does not tell what the owner wants it to tell before anybody joins, and why.
+    pub untold: BTreeMap<String, String>,
     epoch: BeaconEpoch,
     secret: BeaconSecret,
 }
@@ -26,6 +29,7 @@ impl Beacons {
     pub fn new(settings: &Settings, now: BootTime) -> Option<Self> {
         Some(Self {
             announcer: Announcer::new(settings.beacon_every?, now),
+            untold: BTreeMap::new(),
             epoch: BeaconEpoch(random()),
             secret: BeaconSecret::new(random()),
         })
@@ -59,6 +63,9 @@ impl Gateway {
             })
             .map(|(name, bss)| (name.clone(), bss.bssid))
             .collect();
+        if let Some(beacons) = &mut self.beacons {
+            beacons.untold.retain(|bss, _| served.contains_key(bss));
+        }
         self.beacons_input(Input::Serves(served), now);
     }
 
@@ -75,20 +82,26 @@ impl Gateway {
                 let said =
                     Announcement { service: self.service, room, epoch: beacons.epoch, slot, tariff: None };
                 elements.extend(said.prove(&beacons.secret, bssid).element());
-                let hostapd = self.hostapd.clone();
+                let (hostapd, told) = (self.hostapd.clone(), self.settings.interworking.clone());
                 self.pending.push(Box::pin(async move {
+                    // Who cannot tell this can still be found.
+                    let untold = match told {
+                        Some(told) => hostapd.set_interworking(&bss, &told).await.err(),
+                        None => None,
+                    };
                     let answer = match hostapd.set_vendor_elements(&bss, &elements).await {
                         Ok(()) => Answer::Taken,
                         Err(error) => answer(&bss, &error),
                     };
-                    Done::Announced { bss, answer }
+                    Done::Announced { bss, answer, untold: untold.map(|error| sentence(&error)) }
                 }));
             }
             // Where hostapd itself has gone there is nothing left to take back.
             (Action::Withdraw { bss }, _) if self.presence.bsses().contains_key(&bss) => {
                 let hostapd = self.hostapd.clone();
+                let told = self.settings.interworking.is_some();
                 self.pending.push(Box::pin(async move {
-                    withdraw(&hostapd, &bss, &elements).await;
+                    withdraw(&hostapd, &bss, &elements, told).await;
                     Done::Nothing
                 }));
             }
@@ -99,8 +112,22 @@ impl Gateway {
     /// Nobody can be admitted while no daemon runs: what invites is taken off the air.
     pub async fn withdraw_beacons(&self) {
         for (bss, _) in self.beacons.iter().flat_map(|beacons| beacons.announcer.announced()) {
-            withdraw(&self.hostapd, bss, &self.settings.vendor_elements).await;
+            let told = self.settings.interworking.is_some();
+            withdraw(&self.hostapd, bss, &self.settings.vendor_elements, told).await;
         }
+    }
+
+    /// hostapd's answer.
+    pub fn beacons_answered(&mut self, bss: String, answer: Answer, untold: Option<String>, now: BootTime) {
+        let Some(beacons) = &mut self.beacons else { return };
+        let before = match &untold {
+            Some(why) => beacons.untold.insert(bss.clone(), why.clone()),
+            None => beacons.untold.remove(&bss),
+        };
+        if let Some(why) = untold.filter(|why| before.as_ref() != Some(why)) {
+            tracing::warn!(bss, why, "what [interworking] says is not told");
+        }
+        self.beacons_input(Input::Answered { bss, answer }, now);
     }
 
     /// A station has left; the last one may have been sent away by a hostapd that reads its configuration again.
@@ -111,7 +138,10 @@ impl Gateway {
     }
 }
 
-async fn withdraw(hostapd: &HostapdControl, bss: &str, owners: &[u8]) {
+async fn withdraw(hostapd: &HostapdControl, bss: &str, owners: &[u8], told: bool) {
+    if told && let Err(error) = hostapd.end_interworking(bss).await {
+        tracing::debug!(bss, %error, "the Interworking element stays on the air");
+    }
     if let Err(error) = hostapd.set_vendor_elements(bss, owners).await {
         tracing::debug!(bss, %error, "our element stays on the air");
     }

@@ -182,6 +182,15 @@ fn beacon(gateway: &Gateway) -> Finding {
             "hostapd must take SET vendor_elements and UPDATE_BEACON; or set beacon.enabled = false",
         );
     }
+    if !beacons.untold.is_empty() {
+        let untold: Vec<String> = beacons.untold.iter().map(|(bss, why)| format!("{bss}: {why}")).collect();
+        return finding(
+            "beacon",
+            Severity::Problem,
+            format!("announced, but [interworking] is not told on {}", untold.join("; ")),
+            "hostapd must be built with CONFIG_INTERWORKING; or leave [interworking] out",
+        );
+    }
     match (on.is_empty(), gateway.settings.vendor_elements.is_empty()) {
         (true, _) => finding(
             "beacon",

@@ -475,9 +475,7 @@ impl Drive {
                 }
             }
             Done::Doctor(reply, findings) => reply.ok(findings),
-            Done::Announced { bss, answer } => {
-                gateway.beacons_input(beacon::Input::Answered { bss, answer }, now);
-            }
+            Done::Announced { bss, answer, untold } => gateway.beacons_answered(bss, answer, untold, now),
             Done::Nothing => {}
         }
     }
@@ -608,8 +606,8 @@ impl Drive {
             || now_.runtime_dir != settings.runtime_dir
             || now_.coordinator != settings.coordinator
             || now_.dbus != settings.dbus
-            || (now_.beacon_every, &now_.vendor_elements)
-                != (settings.beacon_every, &settings.vendor_elements)
+            || (now_.beacon_every, &now_.vendor_elements, &now_.interworking)
+                != (settings.beacon_every, &settings.vendor_elements, &settings.interworking)
         {
             tracing::warn!(
                 "layout, tables, directories, coordinator, D-Bus and beacons change at the next start"

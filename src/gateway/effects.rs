@@ -55,8 +55,8 @@ pub(super) enum Done {
     Stations { bss: String, stations: Vec<StationInfo> },
     /// What the doctor found.
     Doctor(Reply, Vec<crate::wire::local::Finding>),
-    /// hostapd's answer to an announcement.
-    Announced { bss: String, answer: beacon::Answer },
+    /// hostapd's answer to an announcement; `untold`: why it does not tell what `[interworking]` says.
+    Announced { bss: String, answer: beacon::Answer, untold: Option<String> },
     /// Something that came to nothing.
     Nothing,
 }

@@ -3,7 +3,7 @@
 //! `docs/wire.md` is the text for people. Frames are deterministic CBOR (RFC 8949, 4.2.1), 16 KiB at most,
 //! over one WebSocket over TLS 1.3; unknown keys are ignored, so that either side may be newer.
 //! Programs on the same machine speak [`local`] instead: one JSON object per line over a unix socket. On the air there is one
-//! element in the beacons of an access point: [`beacon`].
+//! element in the beacons of an access point, [`beacon`], and what telephones are told: [`interworking`].
 //!
 //! Read next: [`gateway`] and [`terminal`] for the messages, [`notice`] for what is signed.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod cbor;
 pub mod claim;
 pub mod gateway;
 pub mod hello;
+pub mod interworking;
 pub mod local;
 pub mod notice;
 pub mod sign;

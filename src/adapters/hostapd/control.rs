@@ -13,6 +13,7 @@ use super::error::HostapdError;
 use super::{BssInfo, StationInfo, codec};
 use crate::adapters::wpa_ctrl::{Command, CtrlError, Reply, WpaCtrl};
 use crate::model::MacAddr;
+use crate::wire::interworking::Interworking;
 
 /// hostapd answers within microseconds; what takes longer will not be waited for by an eviction.
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -121,6 +122,39 @@ impl HostapdControl {
         let set = Command::new("SET").word("vendor_elements").hex(elements);
         session.order("SET vendor_elements", set).await?;
         session.order("UPDATE_BEACON", Command::new("UPDATE_BEACON")).await
+    }
+
+    /// What a BSS tells before anybody joins, from its next [`Self::set_vendor_elements`] on. What is absent stays as it is.
+    ///
+    /// A hostapd without `CONFIG_INTERWORKING` refuses it. Names and URLs go as `anqp_elem`, whose hexadecimal
+    /// replaces what there was: every `venue_name` and `venue_url` would add another one.
+    pub async fn set_interworking(&self, bss: &str, told: &Interworking) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        let set = |name| Command::new("SET").word(name);
+        session.order("SET interworking", set("interworking").number(1u32)).await?;
+        let network = set("access_network_type").number(told.network as u32);
+        session.order("SET access_network_type", network).await?;
+        session.order("SET internet", set("internet").number(u32::from(told.internet))).await?;
+        if let Some((group, kind)) = told.venue {
+            session.order("SET venue_group", set("venue_group").number(group)).await?;
+            session.order("SET venue_type", set("venue_type").number(kind)).await?;
+        }
+        if let Some(hessid) = told.hessid {
+            session.order("SET hessid", set("hessid").mac(hessid.0)).await?;
+        }
+        for (id, payload) in told.anqp() {
+            let element = set("anqp_elem").tagged_hex(id, &payload);
+            session.order("SET anqp_elem", element).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the Interworking element off the air, from the next [`Self::set_vendor_elements`] on: nobody is invited
+    /// to ask for names and URLs any more.
+    pub async fn end_interworking(&self, bss: &str) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        let set = Command::new("SET").word("interworking").number(0u32);
+        session.order("SET interworking", set).await
     }
 
     /// One for every BSS.

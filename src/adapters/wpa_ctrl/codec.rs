@@ -58,6 +58,12 @@ impl Command {
         command
     }
 
+    /// `number:` and octets as hexadecimal digits: how an ANQP-element travels.
+    pub fn tagged_hex(self, number: u16, octets: &[u8]) -> Self {
+        let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+        self.push(&format!("{number}:{digits}"))
+    }
+
     /// Printable ASCII without spaces: an interface name, a file path.
     pub fn text(self, text: &str) -> Result<Self, UnfitText> {
         match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -237,6 +243,8 @@ mod tests {
         assert_eq!(command.as_bytes(), b"DEAUTHENTICATE 02:00:00:00:00:01 reason=4");
         let command = Command::new("SET_NETWORK").number(0u32).word("ssid").hex(b"a\n|");
         assert_eq!(command.as_bytes(), b"SET_NETWORK 0 ssid 610a7c");
+        let command = Command::new("SET").word("anqp_elem").tagged_hex(277, b"a\n");
+        assert_eq!(command.as_bytes(), b"SET anqp_elem 277:610a");
         let command = Command::new("SET_NETWORK").number(0u32).word("psk").quoted("a \"b\" c").unwrap();
         assert_eq!(command.as_bytes(), b"SET_NETWORK 0 psk \"a \"b\" c\"");
         assert_eq!(format!("{command:?}"), "Command(SET_NETWORK …)");
