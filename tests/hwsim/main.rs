@@ -12,6 +12,7 @@ mod capture;
 mod stage;
 
 mod beacon;
+mod beacon_reload;
 mod forged_deauth;
 mod hostapd_restart;
 mod isolation;
