@@ -2,7 +2,7 @@
 
 use super::SupplicantError;
 use crate::adapters::wpa_ctrl::{Command, Event, Reply, printf_decode};
-use crate::model::{Bssid, Credential, Ssid};
+use crate::model::{Bssid, Credential, Ssid, SsidTooLong};
 use crate::wire::terminal::{Joined, SeenAp};
 
 /// What marks a network block as ours (`id_str`), so that one left behind is found again.
@@ -11,23 +11,48 @@ pub const OUR_MARK: &str = "wayleave";
 /// Above whatever a person configures.
 const PRIORITY: u32 = 1_000_000;
 
-/// The lines of `SCAN_RESULTS`: `bssid / frequency / signal level / flags / ssid`, separated by tabs.
-///
-/// A line that is not understood is left out. The daemon writes 4 096 bytes at most, some sixty networks.
-pub fn scan_results(reply: &Reply) -> Vec<SeenAp> {
-    reply.lines().filter_map(scan_line).collect()
+/// The first line of `SCAN_RESULTS`.
+const SCAN_FIELDS: &[u8] = b"bssid / frequency / signal level / flags / ssid";
+
+/// Why a line of `SCAN_RESULTS` is no access point.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScanLineError {
+    /// Its name is none.
+    #[error("access point {bssid}: {source}")]
+    Ssid {
+        /// Which.
+        bssid: Bssid,
+        /// What is wrong.
+        source: SsidTooLong,
+    },
+    /// Fields are missing, or are not what they should be.
+    #[error("not a line of scan results: \"{start}\"")]
+    Garbled {
+        /// How it begins, escaped.
+        start: String,
+    },
 }
 
-fn scan_line(line: &[u8]) -> Option<SeenAp> {
-    let mut fields = line.splitn(5, |byte| *byte == b'\t');
-    let mut text = || std::str::from_utf8(fields.next()?).ok();
-    let bssid = Bssid(text()?.parse().ok()?);
-    let freq_mhz = text()?.parse().ok()?;
-    let signal_dbm = text()?.parse().ok()?;
-    let _flags = text()?;
-    // The name is the last field; the sender escapes what is not printable, tabs among it.
-    let ssid = Ssid::new(printf_decode(fields.next()?)?).ok()?;
-    Some(SeenAp { ssid, bssid, freq_mhz, signal_dbm })
+/// The lines of `SCAN_RESULTS`: `bssid / frequency / signal level / flags / ssid`, separated by tabs.
+///
+/// The daemon writes 4 096 bytes at most, some sixty networks; the last line may be cut.
+pub fn scan_results(reply: &Reply) -> impl Iterator<Item = Result<SeenAp, ScanLineError>> {
+    reply.lines().filter(|line| !line.is_empty() && *line != SCAN_FIELDS).map(scan_line)
+}
+
+fn scan_line(line: &[u8]) -> Result<SeenAp, ScanLineError> {
+    let garbled = || ScanLineError::Garbled { start: line[..line.len().min(80)].escape_ascii().to_string() };
+    let fields = || {
+        let mut fields = line.splitn(5, |byte| *byte == b'\t');
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let (bssid, freq_mhz) = (Bssid(text()?.parse().ok()?), text()?.parse().ok()?);
+        let (signal_dbm, _flags) = (text()?.parse().ok()?, text()?);
+        // The name is the last field; the sender escapes what is not printable, tabs among it.
+        Some((bssid, freq_mhz, signal_dbm, printf_decode(fields.next()?)?))
+    };
+    let (bssid, freq_mhz, signal_dbm, name) = fields().ok_or_else(garbled)?;
+    let ssid = Ssid::new(name).map_err(|source| ScanLineError::Ssid { bssid, source })?;
+    Ok(SeenAp { ssid, bssid, freq_mhz, signal_dbm })
 }
 
 /// The commands that turn the empty network `id` into the one of `joined`.
@@ -168,20 +193,35 @@ mod tests {
 02:00:00:00:03:00	2437	-55	[ESS]	a\n02:00:00:00:09:00\t2412\t-1\t[ESS]\tforged|\x00\e[2J
 02:00:00:00:04:00	2437	-56	[ESS]	
 02:00:00:00:05:00	2437	-56	[ESS]	123456789012345678901234567890123
+02:00:00:00:09:00	2437	-56	[ESS]	\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff
 02:00:00:00:06:00	2437	loud	[ESS]	b
 02:00:00:00:07:00	2437	-56	[ESS]	bad\q
 02:00:00:00:08:00	2437
 "#
             .to_vec(),
         );
-        let seen = scan_results(&reply);
+        let (seen, wrong): (Vec<_>, Vec<_>) = scan_results(&reply).partition(Result::is_ok);
+        let seen: Vec<SeenAp> = seen.into_iter().flatten().collect();
+        let wrong: Vec<String> = wrong.into_iter().map(|line| line.unwrap_err().to_string()).collect();
         let names: Vec<&[u8]> = seen.iter().map(|ap| ap.ssid.as_bytes()).collect();
-        assert_eq!(names, [b"Corner".as_slice(), b"caf\xc3\xa9 \"x\"\\", b""], "35 octets are too many");
+        assert_eq!(names, [b"Corner".as_slice(), b"caf\xc3\xa9 \"x\"\\", b"", &[0xff; 32]]);
+        assert_eq!(
+            wrong,
+            [
+                "access point 02:00:00:00:03:00: an SSID has at most 32 octets, this one has 46",
+                "access point 02:00:00:00:05:00: an SSID has at most 32 octets, this one has 33",
+                r#"not a line of scan results: "02:00:00:00:06:00\t2437\tloud\t[ESS]\tb""#,
+                r#"not a line of scan results: "02:00:00:00:07:00\t2437\t-56\t[ESS]\tbad\\q""#,
+                r#"not a line of scan results: "02:00:00:00:08:00\t2437""#,
+            ]
+        );
         assert_eq!((seen[1].freq_mhz, seen[1].signal_dbm), (5180, -70));
         assert_eq!(seen[2].bssid.to_string(), "02:00:00:00:04:00");
         let short = Reply::new(b"02:00:00:00:03:00\t2437\t-55\t[ESS]\ta\\n|\\x00\\e\\t".to_vec());
-        assert_eq!(scan_results(&short)[0].ssid.as_bytes(), b"a\n|\0\x1b\t");
-        assert_eq!(scan_results(&Reply::new(vec![0xff; 4096])), []);
+        assert_eq!(scan_results(&short).next().unwrap().unwrap().ssid.as_bytes(), b"a\n|\0\x1b\t");
+        let noise: Vec<_> = scan_results(&Reply::new(vec![0xff; 4096])).collect();
+        assert_eq!(noise, [Err(ScanLineError::Garbled { start: r"\xff".repeat(80) })]);
+        assert_eq!(scan_results(&Reply::new(Vec::new())).count(), 0);
     }
 
     #[test]

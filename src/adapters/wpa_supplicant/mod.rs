@@ -88,9 +88,11 @@ impl Supplicant {
         }
     }
 
-    /// What the last scan saw.
+    /// What the last scan saw. What is no access point is left out.
     pub async fn scan_results(&mut self) -> Result<Vec<SeenAp>, SupplicantError> {
-        Ok(codec::scan_results(&self.ctrl.ask(&Command::new("SCAN_RESULTS")).await?))
+        let reply = self.ctrl.ask(&Command::new("SCAN_RESULTS")).await?;
+        let left_out = |error| tracing::debug!(%error, "left out of the scan");
+        Ok(codec::scan_results(&reply).filter_map(|line| line.map_err(left_out).ok()).collect())
     }
 
     /// Adds the network of `joined` and connects to it; [`SupplicantEvent::Connected`] says when that is
