@@ -8,8 +8,12 @@ use super::Failure;
 use super::args::BeaconAction;
 use super::output::Output;
 use super::table::{Cell, Facts, Tone};
+use crate::model::{Ssid, SsidTooLong};
 use crate::wire::VERSION;
 use crate::wire::beacon::{Beacon, Element, VENDOR_SPECIFIC, elements};
+
+/// Element ID (table 9-92).
+const SSID: u8 = 0;
 
 pub(super) fn run(action: BeaconAction, output: &mut Output<'_>) -> Result<(), Failure> {
     let BeaconAction::Decode { elements: octets } = action;
@@ -55,8 +59,13 @@ pub(super) fn show(found: &[Element], output: &mut Output<'_>) -> io::Result<()>
     for (id, body) in others {
         let vendor =
             vendor(id, body).map_or_else(String::new, |(oui, kind)| format!(" of {oui}, type {kind}"));
+        let ssid = match ssid(id, body) {
+            None => String::new(),
+            Some(Ok(ssid)) => format!(" {ssid:?}"),
+            Some(Err(error)) => format!(": {error}"),
+        };
         let name = name(id).unwrap_or("element");
-        writeln!(output.out, "passed over: {name} ({id}){vendor}, {} octets", body.len())?;
+        writeln!(output.out, "passed over: {name} ({id}){vendor}, {} octets{ssid}", body.len())?;
     }
     Ok(())
 }
@@ -86,7 +95,17 @@ fn other_as_json(id: u8, body: &[u8]) -> Value {
         json["oui"] = oui.into();
         json["type"] = kind.into();
     }
+    match ssid(id, body) {
+        None => {}
+        Some(Ok(ssid)) => json["ssid"] = json!(ssid),
+        Some(Err(error)) => json["wrong"] = error.to_string().into(),
+    }
     json
+}
+
+/// The name of the network: any octets, which are shown escaped, but not any number of them.
+fn ssid(id: u8, body: &[u8]) -> Option<Result<Ssid, SsidTooLong>> {
+    (id == SSID).then(|| Ssid::new(body))
 }
 
 /// OUI and type, which the vendors that are met in beacons put into the fourth octet.
@@ -100,7 +119,7 @@ fn vendor(id: u8, body: &[u8]) -> Option<(String, u8)> {
 /// IEEE 802.11-2020, table 9-92: those that beacons have.
 fn name(id: u8) -> Option<&'static str> {
     Some(match id {
-        0 => "SSID",
+        SSID => "SSID",
         1 => "Supported Rates",
         3 => "DSSS Parameter Set",
         5 => "TIM",

@@ -68,9 +68,28 @@ fn octets_are_read_and_beacons_shown() {
     let json: serde_json::Value = serde_json::from_str(&decoded(&list, true).unwrap()).unwrap();
     assert_eq!(json["beacons"][0]["slot"], 0x0102_0304);
     assert_eq!(json["beacons"][0]["service"], "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
-    assert_eq!(json["others"][0], serde_json::json!({ "id": 0, "name": "SSID", "body": "436f726e6572" }));
+    assert_eq!(
+        json["others"][0],
+        serde_json::json!({ "id": 0, "name": "SSID", "body": "436f726e6572", "ssid": "Corner" })
+    );
     assert_eq!(json["others"][1]["oui"], "00:50:f2");
     assert_eq!(decoded("", false).unwrap(), "no Wayleave element\n");
+    // No name, the longest one, one octet more; no UTF-8, and nothing in it ends a line.
+    let names = ["0000".to_owned(), format!("0020{}", "ff".repeat(32)), format!("0021{}", "41".repeat(33))];
+    let shown = decoded(&[&names.concat(), "00040a1b5b7c"].concat(), false).unwrap();
+    let wanted = [
+        "no Wayleave element",
+        "passed over: SSID (0), 0 octets \"\"",
+        &format!("passed over: SSID (0), 32 octets \"{}\"", r"\xff".repeat(32)),
+        "passed over: SSID (0), 33 octets: an SSID has at most 32 octets, this one has 33",
+        r#"passed over: SSID (0), 4 octets "\u{a}\u{1b}[\u{7c}""#,
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), wanted);
+    let json: serde_json::Value = serde_json::from_str(&decoded(&names.concat(), true).unwrap()).unwrap();
+    assert_eq!(json["others"][1]["ssid"], format!("hex:{}", "ff".repeat(32)));
+    assert_eq!(json["others"][2]["wrong"], "an SSID has at most 32 octets, this one has 33");
+    let long = decoded(&format!("dd330266ff0101{}", "00".repeat(46)), false).unwrap_err();
+    assert_eq!(long, "the Wayleave element at octet 0 has 51 octets behind its length, not 50");
     let cut = decoded(&ours[..20], false).unwrap_err();
     assert_eq!(cut, "the element at octet 0 is truncated: 51 octets are to follow, 9 do");
     refused("beacon decode dd0", "invalid value 'dd0'", "pairs of hexadecimal digits");
