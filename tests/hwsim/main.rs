@@ -9,6 +9,7 @@ mod support;
 
 mod air;
 mod capture;
+mod forger;
 mod stage;
 
 mod beacon;
@@ -18,6 +19,7 @@ mod hostapd_restart;
 mod isolation;
 mod join;
 mod no_control_socket;
+mod odd_names;
 mod radio_off;
 mod silence;
 mod sleeping;
