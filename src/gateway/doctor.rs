@@ -5,6 +5,7 @@ use crate::adapters::conntrack::{Conntrack, Support};
 use crate::adapters::dhcp::{Dhcp, DhcpError};
 use crate::adapters::nftables::Abilities;
 use crate::host::control::Reply;
+use crate::logic::beacon::Standing;
 use crate::wire::local::{Finding, Layout, LinkState, Severity};
 
 /// Looks at everything; the answer comes as [`Done::Doctor`].
@@ -168,10 +169,11 @@ fn beacon(gateway: &Gateway) -> Finding {
         return finding("beacon", Severity::Good, "off, as configured".into(), "");
     };
     let (mut on, mut off) = (Vec::new(), Vec::new());
-    for (bss, why) in beacons.announcer.announced() {
-        match why {
-            None => on.push(bss),
-            Some(why) => off.push(format!("{bss}: {why}")),
+    for (bss, how) in beacons.announcer.announced() {
+        match how {
+            Standing::On => on.push(bss),
+            Standing::Asked => off.push(format!("{bss}: hostapd has not answered yet")),
+            Standing::Off(why) => off.push(format!("{bss}: {why}")),
         }
     }
     if !off.is_empty() {

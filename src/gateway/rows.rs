@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::effects::{Gateway, count};
 use crate::adapters::nftables::Enforced;
+use crate::logic::beacon::Standing;
 use crate::model::{BootTime, MacAddr, Traffic};
 use crate::wire::local::{GatewayStatus, GrantRow, StationRow};
 
@@ -33,7 +34,7 @@ impl Gateway {
 
     fn announced_on(&self) -> usize {
         let all = self.beacons.iter().flat_map(|beacons| beacons.announcer.announced());
-        all.filter(|(_, why)| why.is_none()).count()
+        all.filter(|(_, how)| *how == Standing::On).count()
     }
 
     /// Every station that is present.

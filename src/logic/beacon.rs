@@ -90,6 +90,19 @@ enum State {
 struct Bss {
     bssid: Bssid,
     state: State,
+    /// Whether hostapd has taken ours since it made this BSS, and has refused none later.
+    is_on_air: bool,
+}
+
+/// How it stands with a BSS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// It carries our element.
+    On,
+    /// hostapd has not said yet whether it will.
+    Asked,
+    /// It does not, for this reason.
+    Off(&'a str),
 }
 
 /// The longest time without saying it again.
@@ -122,6 +135,7 @@ impl Announcer {
             Input::Serves(wanted) => self.serves(wanted),
             Input::CameUp(bss) => {
                 if let Some(bss) = self.bsses.get_mut(&bss) {
+                    bss.is_on_air = false;
                     bss.say_again(true);
                 }
             }
@@ -137,6 +151,9 @@ impl Announcer {
             }
             Input::Answered { bss, answer } => {
                 let Some(bss) = self.bsses.get_mut(&bss) else { return };
+                // An answer from before it was made anew says nothing of now.
+                let counts = bss.is_on_air || bss.state == (State::Asked { again: false });
+                let is_on_air = answer == Answer::Taken && counts;
                 bss.state = match (&bss.state, answer) {
                     (State::Asked { again: true }, Answer::Taken | Answer::Later(_)) => State::Wanted,
                     (State::Asked { again: false }, Answer::Taken) => State::On,
@@ -145,6 +162,7 @@ impl Announcer {
                     // Nobody was asked.
                     (State::Wanted | State::On | State::Failed(_) | State::Refused(_), _) => return,
                 };
+                bss.is_on_air = is_on_air;
             }
         }
     }
@@ -182,11 +200,12 @@ impl Announcer {
         (slot, into, self.every)
     }
 
-    /// The BSSes on which it is wanted, and why it is not there where it is not.
-    pub fn announced(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+    /// The BSSes on which it is wanted.
+    pub fn announced(&self) -> impl Iterator<Item = (&str, Standing<'_>)> {
         self.bsses.iter().map(|(name, bss)| match &bss.state {
-            State::Failed(why) | State::Refused(why) => (name.as_str(), Some(why.as_str())),
-            State::Wanted | State::Asked { .. } | State::On => (name.as_str(), None),
+            State::Failed(why) | State::Refused(why) => (name.as_str(), Standing::Off(why)),
+            State::Wanted | State::Asked { .. } | State::On if bss.is_on_air => (name.as_str(), Standing::On),
+            State::Wanted | State::Asked { .. } | State::On => (name.as_str(), Standing::Asked),
         })
     }
 
@@ -198,7 +217,7 @@ impl Announcer {
             self.withdrawn.push(name);
         }
         for (name, bssid) in wanted {
-            let bss = self.bsses.entry(name).or_insert(Bss { bssid, state: State::Wanted });
+            let bss = self.bsses.entry(name).or_insert(Bss { bssid, state: State::Wanted, is_on_air: false });
             if bss.bssid != bssid {
                 bss.bssid = bssid;
                 bss.say_again(true);
@@ -301,7 +320,7 @@ mod tests {
         for history in 0..steps.len().pow(5) {
             let mut now = BootTime(77);
             let mut machine = Announcer::new(SLOT, now);
-            let (mut open, mut told, mut refused) = (false, None, false);
+            let (mut open, mut told, mut refused, mut taken) = (false, None, false, false);
             let mut rest = history;
             for _ in 0..5 {
                 let step = steps[rest % steps.len()]();
@@ -310,10 +329,14 @@ mod tests {
                     // Now and then a slot begins, and between two of them a minute.
                     None => now = now + SLOT * 2 / 5,
                     Some(Input::Answered { answer, .. }) => {
+                        taken = if open { *answer == Answer::Taken } else { taken };
                         refused = (open && matches!(answer, Answer::Refused(_))) || (refused && !open);
                         open = false;
                     }
-                    Some(Input::CameUp(_)) if !open => refused = false,
+                    Some(Input::CameUp(_)) => {
+                        refused &= open;
+                        taken = false;
+                    }
                     Some(_) => {}
                 }
                 match step {
@@ -331,6 +354,9 @@ mod tests {
                     }
                 }
                 let is_on = machine.bsses.get("ap1").is_some_and(|bss| bss.state == State::On);
+                let shown = machine.announced().any(|(name, how)| name == "ap1" && how == Standing::On);
+                assert!(taken || !shown, "{history}: shown on the air, and hostapd did not say so");
+                assert!(shown || !is_on, "{history}: on the air, and not shown");
                 if is_on {
                     assert_eq!(told, Some((machine.position(now).0, machine.room)), "{history}");
                 }
@@ -350,10 +376,11 @@ mod tests {
         machine.handle_input(Input::Serves(BTreeMap::from([("ap1".to_owned(), BSSID)])), now);
         assert_eq!(machine.poll_timeout(), Some(now + REPEAT));
         assert!(machine.poll_action().is_some());
+        assert_eq!(machine.announced().collect::<Vec<_>>(), [("ap1", Standing::Asked)]);
         let refused = Answer::Refused("FAIL".into());
         machine.handle_input(Input::Answered { bss: "ap1".into(), answer: refused }, now);
         assert_eq!(machine.poll_timeout(), None);
-        assert_eq!(machine.announced().collect::<Vec<_>>(), [("ap1", Some("FAIL"))]);
+        assert_eq!(machine.announced().collect::<Vec<_>>(), [("ap1", Standing::Off("FAIL"))]);
         machine.handle_input(Input::Serves(BTreeMap::new()), now + SLOT);
         assert_eq!(machine.poll_action(), Some(Action::Withdraw { bss: "ap1".into() }));
     }
