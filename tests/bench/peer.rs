@@ -80,14 +80,12 @@ fn main() {
             opennds.ask("auth", OTHERS + others);
             others += 1;
         }
-        // Anew: the gateway does not wait for a caller that is silent for so long.
-        let mut ours = gateway.caller();
         // Who is measured as the newest comes when the others are there, and leaves before more come.
         let newest = if wanted > 1 { NEWEST + stage } else { OLDEST };
         if newest != OLDEST {
             opennds.ask("auth", newest);
             let new = (before..others).map(|number| guest(OTHERS + number));
-            ours.ask(&grants(new.chain([guest(newest)])));
+            gateway.caller().ask(&grants(new.chain([guest(newest)])));
         }
         let mut row = Map::new();
         let present = if newest != OLDEST { others + 2 } else { 1 };
@@ -95,6 +93,8 @@ fn main() {
         println!("{present} clients present after {:.0} s", begin.elapsed().as_secs_f64());
 
         let theirs = come_and_go(times, |verb| opennds.try_ask(verb, passing));
+        // Anew: the gateway does not wait for a caller that is silent for as long as openNDS takes.
+        let mut ours = gateway.caller();
         let our_own = come_and_go(TIMES, |verb| Some(ask_ours(&mut ours, verb, passing)));
         for (name, [auth, deauth]) in [("opennds", theirs), ("wayleave", our_own)] {
             let attempts = if name == "opennds" { times } else { TIMES };
@@ -126,7 +126,7 @@ fn main() {
         }
         if newest != OLDEST {
             opennds.ask("deauth", newest);
-            ask_ours(&mut ours, "deauth", newest);
+            ask_ours(&mut gateway.caller(), "deauth", newest);
         }
         figures.insert(wanted.to_string(), Value::Object(row));
     }
