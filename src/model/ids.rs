@@ -90,6 +90,13 @@ identifier!(
     GrantId, 16, "a grant id"
 );
 identifier!(
+    /// What hostapd calls a grant that came with a code (`keyid`): the first twelve octets of its id.
+    ///
+    /// hostapd 2.10 keeps 31 characters of a `keyid` and reads lines of 127 (`hostapd_config_read_wpa_psk()`): a
+    /// whole id would be cut short, and a shorter one leaves room for `vlanid=4094`.
+    KeyId, 12, "a key id"
+);
+identifier!(
     /// A session: a terminal's presence under a grant, for as long as the coordinator follows it.
     SessionId, 16, "a session id"
 );
@@ -120,6 +127,15 @@ identifier!(
     /// A digest over grants: the same on both sides if and only if they want the same.
     GrantsDigest, 16, "a digest of grants"
 );
+
+impl GrantId {
+    /// What hostapd calls it.
+    pub fn key_id(self) -> KeyId {
+        let mut octets = [0; 12];
+        octets.copy_from_slice(&self.0[..12]);
+        KeyId(octets)
+    }
+}
 
 /// Which join of a session: 1 for the first. A notice for a lower one is late and is ignored.
 #[derive(

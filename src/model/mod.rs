@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod cause;
+mod code;
 mod freed;
 mod grant;
 mod ids;
@@ -14,11 +15,12 @@ mod ssid;
 mod time;
 
 pub use cause::{Cause, Refusal};
+pub use code::Code;
 pub use freed::{Freed, Report, Step, StepOutcome, StepReport};
 pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
 pub use ids::{
-    BeaconEpoch, BootId, GrantId, GrantsDigest, Incarnation, ParseIdError, PublicKey, ServiceId, SessionId,
-    Signature, unhex,
+    BeaconEpoch, BootId, GrantId, GrantsDigest, Incarnation, KeyId, ParseIdError, PublicKey, ServiceId,
+    SessionId, Signature, unhex,
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
 pub use secret::{BeaconSecret, Secret};
