@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::codec::{self, BssEvent};
 use super::control::{Session, Shared};
-use super::{BssInfo, HostapdError, HostapdEvent};
+use super::{HostapdError, HostapdEvent};
 use crate::adapters::wpa_ctrl::{Command, DirWatch, WpaEvents};
 
 /// Pauses before a socket is tried: it appears before hostapd answers on it. After the last one only another
@@ -145,7 +145,7 @@ impl Bss {
                     }
                 }
                 Some(BssEvent::Disabled) => self.down(),
-                None => {}
+                Some(BssEvent::Answered { .. }) | None => {}
             }
         }
     }
@@ -159,8 +159,7 @@ impl Bss {
             return Ok(());
         }
         let config = session.ask("GET_CONFIG", Command::new("GET_CONFIG")).await?;
-        let (bssid, ssid) = codec::config(&config)?;
-        let info = BssInfo { name: self.name.clone(), bssid, ssid };
+        let info = codec::config(self.name.clone(), &config)?;
         self.shared.up(info.clone(), &self.lost);
         (self.is_up, self.was_up) = (true, true);
         self.tell(HostapdEvent::BssUp(info));

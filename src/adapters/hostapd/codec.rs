@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::error::HostapdError;
-use super::{StationInfo, StationState};
+use super::{BssInfo, StationInfo, StationState};
 use crate::adapters::wpa_ctrl::{Event, Reply, printf_decode};
-use crate::model::{Bssid, MacAddr, Ssid};
+use crate::model::{MacAddr, Ssid};
 
 /// What an event of one BSS says to us.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum BssEvent {
     Connected { station: MacAddr, keyid: Option<String> },
     /// `AP-STA-DISCONNECTED`
     Disconnected { station: MacAddr },
+    /// `AP-STA-POLL-OK`: it has acknowledged the frame of `POLL_STA`.
+    Answered { station: MacAddr },
     /// `AP-ENABLED`: begins to serve, perhaps by another name.
     Enabled,
     /// `AP-DISABLED`: serves nobody any more; hostapd goes on.
@@ -34,6 +36,7 @@ pub fn event(event: &Event) -> Option<BssEvent> {
             Some(BssEvent::Connected { station: station?, keyid: keyid.map(str::to_owned) })
         }
         "AP-STA-DISCONNECTED" => Some(BssEvent::Disconnected { station: station? }),
+        "AP-STA-POLL-OK" => Some(BssEvent::Answered { station: station? }),
         "AP-ENABLED" => Some(BssEvent::Enabled),
         "AP-DISABLED" => Some(BssEvent::Disabled),
         _ => None,
@@ -48,12 +51,18 @@ pub fn is_enabled(status: &Reply) -> Result<bool, HostapdError> {
     }
 }
 
-/// Address and name from `GET_CONFIG`.
-pub fn config(reply: &Reply) -> Result<(Bssid, Ssid), HostapdError> {
+/// What `GET_CONFIG` says of the BSS on this interface.
+pub fn config(name: String, reply: &Reply) -> Result<BssInfo, HostapdError> {
     let garbled = |expected| HostapdError::garbled("GET_CONFIG", expected, reply.as_bytes());
     let bssid = reply.value("bssid").and_then(|bssid| bssid.parse().ok());
     let ssid = reply.value("ssid").and_then(|ssid| Ssid::new(printf_decode(ssid.as_bytes())?).ok());
-    Ok((bssid.ok_or_else(|| garbled("a BSS address"))?, ssid.ok_or_else(|| garbled("an SSID"))?))
+    let key_mgmt = reply.value("key_mgmt").unwrap_or_default();
+    Ok(BssInfo {
+        name,
+        bssid: bssid.ok_or_else(|| garbled("a BSS address"))?,
+        ssid: ssid.ok_or_else(|| garbled("an SSID"))?,
+        key_mgmt: key_mgmt.split_ascii_whitespace().map(str::to_owned).collect(),
+    })
 }
 
 /// The station in a reply to `STA`, `STA-FIRST` or `STA-NEXT`; `None` where that says there is none.
@@ -140,6 +149,7 @@ mod tests {
             Some(BssEvent::Connected { station: STATION, keyid: keyid.map(str::to_owned) })
         };
         assert_eq!(read("AP-STA-CONNECTED 02:bb:00:00:00:01"), connected(None));
+        assert_eq!(read("AP-STA-POLL-OK 02:bb:00:00:00:01"), Some(BssEvent::Answered { station: STATION }));
         assert_eq!(read("AP-STA-CONNECTED 02:bb:00:00:00:01 keyid=7f00"), connected(Some("7f00")));
         assert_eq!(read("AP-STA-CONNECTED 02:bb:00:00:00:01 auth_alg=open"), connected(None));
         let gone = Some(BssEvent::Disconnected { station: STATION });
@@ -162,18 +172,30 @@ mod tests {
     }
 
     #[test]
-    fn a_bss_has_address_and_name() {
-        let (bssid, ssid) =
-            config(&reply(b"bssid=02:aa:00:00:00:01\nssid=caf\\xc3\\xa9 \\\"1\\\"\nwps_state=disabled\n"))
-                .unwrap();
-        assert_eq!((bssid.to_string(), ssid.to_string()), ("02:aa:00:00:00:01".into(), "café \"1\"".into()));
+    fn a_bss_has_address_name_and_keys() {
+        let config = |bytes: &[u8]| config("ap0".into(), &reply(bytes));
+        let open =
+            config(b"bssid=02:aa:00:00:00:01\nssid=caf\\xc3\\xa9 \\\"1\\\"\nwps_state=disabled\n").unwrap();
+        assert_eq!(
+            (open.bssid.to_string(), open.ssid.to_string()),
+            ("02:aa:00:00:00:01".into(), "café \"1\"".into())
+        );
+        assert!(open.key_mgmt.is_empty() && !open.takes_codes());
+        // hostapd 2.10, wpa_key_mgmt=WPA-PSK SAE.
+        let keyed =
+            b"bssid=02:aa:00:00:00:01\nssid=Corner\nwpa=2\nkey_mgmt=WPA-PSK SAE \ngroup_cipher=CCMP\n";
+        let keyed = config(keyed).unwrap();
+        assert_eq!(
+            (keyed.key_mgmt.as_slice(), keyed.takes_codes()),
+            (&["WPA-PSK".into(), "SAE".into()][..], true)
+        );
         // On a wire.
-        assert_eq!(config(&reply(b"bssid=02:aa:00:00:00:01\nssid=\n")).unwrap().1, Ssid::default());
+        assert_eq!(config(b"bssid=02:aa:00:00:00:01\nssid=\n").unwrap().ssid, Ssid::default());
         for bad in [b"FAIL".as_slice(), b"bssid=02:aa:00:00:00:01\n", b"bssid=x\nssid=a\n", b"ssid=\\q\n"] {
-            assert!(matches!(config(&reply(bad)), Err(HostapdError::Garbled { .. })));
+            assert!(matches!(config(bad), Err(HostapdError::Garbled { .. })));
         }
         let long = [b"bssid=02:aa:00:00:00:01\nssid=".as_slice(), &[b'a'; 33]].concat();
-        assert!(config(&reply(&long)).is_err());
+        assert!(config(&long).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::error::HostapdError;
 use super::{BssInfo, StationInfo, codec};
-use crate::adapters::wpa_ctrl::{Command, CtrlError, Reply, WpaCtrl};
+use crate::adapters::wpa_ctrl::{Command, CtrlError, Reply, WpaCtrl, WpaEvents};
 use crate::model::MacAddr;
 use crate::wire::interworking::Interworking;
 
@@ -163,7 +163,7 @@ impl HostapdControl {
         names.map(|name| (name.clone(), self.session(&name))).collect()
     }
 
-    fn session(&self, bss: &str) -> Result<Session, HostapdError> {
+    pub(super) fn session(&self, bss: &str) -> Result<Session, HostapdError> {
         let path = self.shared.directory.join(bss);
         // Only names that were found: nothing else becomes a path.
         let known = self.shared.bsses().get(bss).cloned();
@@ -199,6 +199,7 @@ impl Shared {
 pub(super) struct Session {
     socket: WpaCtrl,
     path: PathBuf,
+    own_dir: PathBuf,
     lost: Option<Arc<Notify>>,
 }
 
@@ -209,7 +210,7 @@ impl Session {
         lost: Option<Arc<Notify>>,
     ) -> Result<Session, HostapdError> {
         match WpaCtrl::open(&path, &shared.own_dir) {
-            Ok(socket) => Ok(Session { socket, path, lost }),
+            Ok(socket) => Ok(Session { socket, path, own_dir: shared.own_dir.clone(), lost }),
             Err(error) => {
                 tell_if_gone(&error, lost.as_ref());
                 Err(HostapdError::of(error, "ATTACH", &path))
@@ -225,7 +226,13 @@ impl Session {
         })
     }
 
-    async fn order(&mut self, verb: &'static str, command: Command) -> Result<(), HostapdError> {
+    /// What happens at this BSS from now on.
+    pub(super) async fn events(&self) -> Result<WpaEvents, HostapdError> {
+        let events = WpaEvents::attach(&self.path, &self.own_dir).await;
+        events.map_err(|error| HostapdError::of(error, "ATTACH", &self.path))
+    }
+
+    pub(super) async fn order(&mut self, verb: &'static str, command: Command) -> Result<(), HostapdError> {
         let reply = self.ask(verb, command).await?;
         match reply.as_bytes() {
             b"OK" => Ok(()),
@@ -236,7 +243,7 @@ impl Session {
         }
     }
 
-    async fn send_away(&mut self, station: MacAddr, reason: u16) -> Result<bool, HostapdError> {
+    pub(super) async fn send_away(&mut self, station: MacAddr, reason: u16) -> Result<bool, HostapdError> {
         // To one that hostapd does not know it would first make an entry.
         let Some(known) = self.station(station).await? else { return Ok(false) };
         let command = Command::new("DEAUTHENTICATE").mac(station).set("reason", reason);
@@ -244,7 +251,7 @@ impl Session {
         Ok(known.state.is_present())
     }
 
-    async fn station(&mut self, mac: MacAddr) -> Result<Option<StationInfo>, HostapdError> {
+    pub(super) async fn station(&mut self, mac: MacAddr) -> Result<Option<StationInfo>, HostapdError> {
         let reply = self.ask("STA", Command::new("STA").mac(mac)).await?;
         match codec::station("STA", &reply)? {
             Some(station) if station.mac != mac => {

@@ -1,7 +1,7 @@
 //! hostapd: finds its control sockets, hears who comes and goes, sends stations away. Survives its restarts.
 //!
-//! [`Hostapd`] gives the events, [`HostapdControl`] takes the commands; each has its own sockets. It never
-//! configures anything, and starts and stops nothing.
+//! [`Hostapd`] gives the events, [`HostapdControl`] takes the commands; each has its own sockets. Of its
+//! configuration it writes the file of codes only; it starts and stops nothing.
 //!
 //! ```text
 //! directory task: listens to the directory (or to the nearest one above it that exists)
@@ -14,8 +14,10 @@
 
 mod bss;
 mod codec;
+mod codes;
 mod control;
 mod error;
+mod psk_file;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::task::JoinHandle;
 
 pub use self::control::HostapdControl;
 pub use self::error::HostapdError;
+pub use self::psk_file::{Found, PskFile};
 
 use self::control::Shared;
 use crate::model::{Bssid, MacAddr, Ssid};
@@ -42,6 +45,17 @@ pub struct BssInfo {
     pub bssid: Bssid,
     /// Its name on the air; empty on a wire.
     pub ssid: Ssid,
+    /// How keys are agreed on (`WPA-PSK`, `SAE`, …); none on an open network and on a wire.
+    pub key_mgmt: Vec<String>,
+}
+
+impl BssInfo {
+    /// Whether its hostapd reads keys from a `wpa_psk_file`, if it was given one.
+    pub fn takes_codes(&self) -> bool {
+        self.key_mgmt
+            .iter()
+            .any(|agreed| agreed == "WPA-PSK" || agreed == "WPA-PSK-SHA256" || agreed == "FT-PSK")
+    }
 }
 
 /// A station as a BSS knows it.

@@ -1,4 +1,4 @@
-//! Hears which names appear in a directory and vanish from it (inotify(7)).
+//! Hears which names appear in a directory and vanish from it, and which files were written to (inotify(7)).
 
 use std::ffi::OsString;
 use std::io;
@@ -14,7 +14,7 @@ pub struct DirWatch(Pollable<Inotify>);
 /// What changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Names that appeared or vanished since the last time.
+    /// Names that appeared, vanished or were written to since the last time.
     pub names: Vec<OsString>,
     /// Some names are missing here, or the directory itself is gone: look at all of it again.
     pub everything: bool,
@@ -28,6 +28,7 @@ impl DirWatch {
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
