@@ -64,6 +64,7 @@ struct NetworkFragment {
     ssid: Option<Ssid>,
     passphrase: Option<Secret>,
     eap: Option<EapFragment>,
+    wpa_psk_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -161,6 +162,8 @@ pub struct Network {
     pub ssid: Ssid,
     /// What opens it.
     pub credential: Credential,
+    /// Where hostapd reads the codes of grants; without it the network takes none.
+    pub wpa_psk_file: Option<PathBuf>,
 }
 
 /// Checked settings of a gateway.
@@ -220,7 +223,13 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     if fragment.network.is_empty() {
         return Err(wrong("network", "none", "at least one [[network]] with an interface"));
     }
-    let mut networks = Vec::new();
+    for (key, dir) in [("state_dir", &fragment.state_dir), ("runtime_dir", &fragment.runtime_dir)] {
+        if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_absolute()) {
+            return Err(wrong(key, &quoted(&dir.display().to_string()), "an absolute path"));
+        }
+    }
+    let runtime_dir = fragment.runtime_dir.unwrap_or_else(|| RUNTIME_DIR.into());
+    let mut networks: Vec<Network> = Vec::new();
     let mut interfaces = BTreeSet::new();
     for (number, network) in fragment.network.into_iter().enumerate() {
         let key = |field: &str| format!("network.{number}.{field}");
@@ -259,10 +268,28 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
                 return Err(wrong(&key("eap"), "a passphrase as well", "either passphrase or eap"));
             }
         };
+        if let Some(file) = &network.wpa_psk_file {
+            let found = quoted(&file.display().to_string());
+            let key = key("wpa_psk_file");
+            if matches!(credential, Credential::Eap { .. }) {
+                return Err(wrong(&key, "eap as well", "either wpa_psk_file or eap"));
+            }
+            if !is_code_file(file, &runtime_dir) {
+                let allowed = format!(
+                    "a file in runtime_dir, as \"{}\", without blanks: codes stay in memory",
+                    runtime_dir.join("guest.psk").display()
+                );
+                return Err(wrong(&key, &found, &allowed));
+            }
+            if networks.iter().any(|other| other.wpa_psk_file.as_ref() == Some(file)) {
+                return Err(wrong(&key, &found, "a file that no other network has"));
+            }
+        }
         networks.push(Network {
             interface: network.interface,
             ssid: network.ssid.unwrap_or_default(),
             credential,
+            wpa_psk_file: network.wpa_psk_file,
         });
     }
     let services =
@@ -301,11 +328,6 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             })
         })
         .transpose()?;
-    for (key, dir) in [("state_dir", &fragment.state_dir), ("runtime_dir", &fragment.runtime_dir)] {
-        if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_absolute()) {
-            return Err(wrong(key, &quoted(&dir.display().to_string()), "an absolute path"));
-        }
-    }
     let vendor_elements = fragment.hostapd.vendor_elements.unwrap_or_default();
     let vendor_elements = check_vendor_elements(&vendor_elements).map_err(|why| {
         let allowed = "hexadecimal digits of whole elements of others, 512 octets at most";
@@ -326,7 +348,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     Ok(Settings {
         name,
         state_dir: fragment.state_dir.unwrap_or_else(|| "/var/lib/wayleave".into()),
-        runtime_dir: fragment.runtime_dir.unwrap_or_else(|| RUNTIME_DIR.into()),
+        runtime_dir,
         dbus: fragment.dbus.unwrap_or(has_dbus),
         networks,
         layout: fragment.enforcement.layout.unwrap_or_default(),
@@ -387,6 +409,15 @@ fn is_interface(name: &str) -> bool {
         && name != ".."
         && !name
             .contains(|char: char| char == '/' || char == ':' || char.is_whitespace() || char.is_control())
+}
+
+/// Directly in the runtime directory, by a name that hostapd's configuration takes and no file of ours has.
+fn is_code_file(file: &Path, runtime_dir: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    file.as_os_str() == runtime_dir.join(name).as_os_str()
+        && file.to_str().is_some_and(|path| path.bytes().all(|byte| byte.is_ascii_graphic()))
+        && name.len() > ".psk".len()
+        && name.ends_with(".psk")
 }
 
 fn parse_service(text: &str) -> Option<(u8, u16)> {
@@ -505,6 +536,37 @@ mod tests {
             let error = check(Path::new("g.toml"), text).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}\nwanted: {wanted}");
         }
+    }
+
+    #[test]
+    fn codes_have_a_file_of_their_own_in_memory() {
+        let network = |number: u8, file: &str| {
+            format!("[[network]]\ninterface = \"br{number}\"\nwpa_psk_file = \"{file}\"\n")
+        };
+        let check = |text: &str| check(Path::new("g.toml"), text).map_err(|error| error.to_string());
+        let settings = check(&network(0, "/run/wayleave/guest.psk")).unwrap();
+        assert_eq!(settings.networks[0].wpa_psk_file.as_deref(), Some(Path::new("/run/wayleave/guest.psk")));
+        check(&format!("runtime_dir = \"/tmp/x\"\n{}", network(0, "/tmp/x/guest.psk"))).unwrap();
+        for bad in [
+            "guest.psk",
+            "/etc/hostapd/guest.psk",
+            "/run/wayleave/a b.psk",
+            "/run/wayleave/running.json",
+            "/run/wayleave/.psk",
+            "/run/wayleave/../x.psk",
+            "/run/wayleave/a/x.psk",
+            "/run/wayleave/x.psk/",
+        ] {
+            let error = check(&network(0, bad)).unwrap_err();
+            let wanted =
+                format!("g.toml:3: network.0.wpa_psk_file: found \"{bad}\"; allowed: a file in runtime_dir");
+            assert!(error.starts_with(&wanted), "{error}");
+        }
+        let twice = network(0, "/run/wayleave/x.psk") + &network(1, "/run/wayleave/x.psk");
+        assert!(check(&twice).unwrap_err().contains("network.1.wpa_psk_file"));
+        let eap = "eap = { method = \"MD5\", identity = \"a\", password = \"b\" }\n";
+        let error = check(&(network(0, "/run/wayleave/x.psk") + eap)).unwrap_err();
+        assert!(error.contains("either wpa_psk_file or eap"), "{error}");
     }
 
     #[test]
