@@ -91,7 +91,14 @@ async fn every_question_has_its_typed_answer() {
     assert_eq!(Vec::<u8>::try_from(stations[1]["ssid"].try_clone().unwrap()).unwrap(), b"\xff\0\n");
 
     let grants: Vec<Dict> = ask(&client, "Grants", &()).await.unwrap();
-    let bare = [("id", "s"), ("station", "s"), ("origin", "s"), ("incarnation", "u"), ("present", "b")];
+    let bare = [
+        ("id", "s"),
+        ("station", "s"),
+        ("code", "b"),
+        ("origin", "s"),
+        ("incarnation", "u"),
+        ("present", "b"),
+    ];
     assert_types(&grants[0], &[&bare[..], &traffic].concat());
     assert_types(&grants[1], &[&bare[..], &[("left_ms", "t"), ("quota", "t")], &traffic].concat());
 
@@ -582,7 +589,8 @@ fn stations() -> [StationRow; 2] {
 fn grants() -> [GrantRow; 2] {
     let bare = GrantRow {
         id: GRANT,
-        station: STATION,
+        station: Some(STATION),
+        code: false,
         origin: Origin::Owner,
         incarnation: Incarnation(1),
         left: None,
@@ -604,7 +612,7 @@ fn report() -> Report {
             step(Step::Flows, StepOutcome::Failed { why: HOSTILE.to_owned() }),
             step(Step::Association, StepOutcome::Absent),
         ],
-        station: STATION,
+        station: Some(STATION),
         total_us: 3,
         incarnation: Incarnation(1),
     }

@@ -300,7 +300,7 @@ impl From<Report> for ReportView {
         Self {
             grant: report.grant.to_string(),
             cause: report.cause.to_string(),
-            station: report.station.to_string(),
+            station: report.station.map(|station| station.to_string()).unwrap_or_default(),
             incarnation: report.incarnation.0,
             up_bytes: report.moved.up_bytes,
             down_bytes: report.moved.down_bytes,

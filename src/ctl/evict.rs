@@ -6,7 +6,7 @@ use super::Failure;
 use super::client::Door;
 use super::output::Output;
 use super::table::{Cell, Column, Table, Tone, left, right};
-use super::units::{bytes, count, took};
+use super::units::{bytes, count, station, took};
 use crate::model::{Report, Step, StepOutcome};
 use crate::wire::local::{Evicted, GatewayRequest, Target};
 
@@ -23,7 +23,7 @@ pub(super) fn show(report: &Report, output: &mut Output<'_>) -> io::Result<()> {
     writeln!(
         output.out,
         "{} evicted ({}), grant {}, moved {}",
-        report.station,
+        station(report.station),
         report.cause,
         report.grant,
         bytes(report.moved.total_bytes())
@@ -39,6 +39,9 @@ pub(super) fn show(report: &Report, output: &mut Output<'_>) -> io::Result<()> {
             StepOutcome::Failed { why } => (Cell::new("failed", Tone::Bad), Cell::new(why, Tone::Bad)),
         };
         table.row(vec![format!("  {}", step.step).into(), outcome, took(step.took_us).into(), why]);
+    }
+    if report.steps.is_empty() {
+        writeln!(output.out, "Nobody was here with it; there was nothing to free.")?;
     }
     table.row(vec!["  total".into(), "".into(), took(report.total_us).into(), "".into()]);
     table.write(output.out, output.colours)?;

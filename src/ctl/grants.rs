@@ -6,7 +6,7 @@ use super::Failure;
 use super::client::Door;
 use super::output::Output;
 use super::table::{Cell, Column, Table, Tone, left, right};
-use super::units::{bytes, time};
+use super::units::{bytes, station, time};
 use crate::model::Origin;
 use crate::wire::local::{GatewayRequest, GrantRow};
 
@@ -38,8 +38,9 @@ pub(super) fn show(rows: &[GrantRow], output: &mut Output<'_>) -> io::Result<()>
         };
         table.row(vec![
             row.id.to_string().into(),
-            row.station.to_string().into(),
+            station(row.station).into(),
             match row.origin {
+                Origin::Owner if row.code => "owner, by code".into(),
                 Origin::Owner => "owner".into(),
                 Origin::Coordinator => "coordinator".into(),
             },

@@ -372,11 +372,12 @@ mod gateway {
     use crate::ctl::output::Output;
     use crate::ctl::{doctor, evict, grant, grants, stations, status, watch};
     use crate::model::{
-        Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid, Step,
-        StepOutcome, StepReport, Traffic,
+        Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid,
+        Step, StepOutcome, StepReport, Traffic,
     };
     use crate::wire::local::{
-        Event, Finding, GatewayStatus, GrantRow, Granted, Layout, LinkState, Severity, StationRow, Target,
+        Event, Finding, GatewayStatus, GrantRow, Granted, Layout, LinkState,
+        Severity, StationRow, Target,
     };
 
     const MAC: MacAddr = MacAddr([2, 0, 0x5e, 0x10, 0, 1]);
@@ -510,7 +511,8 @@ mod gateway {
     fn grants_are_as_the_golden_file_has_them() {
         let row = GrantRow {
             id: GRANT,
-            station: MAC,
+            station: Some(MAC),
+            code: false,
             origin: Origin::Owner,
             incarnation: Incarnation(1),
             left: None,
@@ -526,7 +528,9 @@ mod gateway {
         };
         let used_up =
             GrantRow { quota: Some(500_000_000), left: Some(Millis(1)), present: false, ..row.clone() };
-        let rows = [row, limited, used_up];
+        let by_code = GrantRow { code: true, ..row.clone() };
+        let nobody = GrantRow { station: None, present: false, ..by_code.clone() };
+        let rows = [row, limited, used_up, by_code, nobody];
         golden("grants.txt", &text(|output| grants::show(&rows, output)));
         golden("grants-colours.txt", &coloured(|output| grants::show(&rows, output)));
         assert_eq!(text(|output| grants::show(&[], output)), "no grants\n");
@@ -537,9 +541,10 @@ mod gateway {
         let granted = [Granted { id: GRANT, station: MAC }];
         let terms = "for 2 h, up to 500.0 MB";
         golden("grant.txt", &text(|output| grant::show(&granted, terms, output)));
+        let nobody = Report { station: None, steps: vec![], ..report(true) };
         golden(
             "evict.txt",
-            &[report(true), report(false)]
+            &[report(true), report(false), nobody]
                 .map(|report| text(|output| evict::show(&report, output)))
                 .join("\n"),
         );
@@ -597,7 +602,7 @@ mod gateway {
             grant: GRANT,
             moved: MOVED,
             steps: Step::ALL.into_iter().enumerate().map(step).collect(),
-            station: MAC,
+            station: Some(MAC),
             total_us: 55_000,
             incarnation: Incarnation(1),
         }

@@ -105,6 +105,12 @@ pub fn took(micros: u64) -> String {
     }
 }
 
+/// Whose grant it is: a station's address, or nobody's yet.
+#[cfg(feature = "gateway")]
+pub fn station(station: Option<crate::model::MacAddr>) -> String {
+    station.map_or_else(|| "nobody".to_owned(), |station| station.to_string())
+}
+
 /// `1 flow`, `2 flows`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

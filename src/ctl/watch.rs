@@ -6,7 +6,7 @@ use super::Failure;
 use super::client::{ClientError, Door};
 use super::output::Output;
 use super::table::plain;
-use super::units::{bytes, count, took};
+use super::units::{bytes, count, station, took};
 use crate::wire::local::{Answer, Event, GatewayRequest, LinkState};
 
 pub(super) fn run(door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ pub(super) fn show(event: &Event, output: &mut Output<'_>) -> io::Result<()> {
                 "evicted",
                 format!(
                     "{}  grant {}: {}, moved {}, freed {held} in {}{complete}",
-                    report.station,
+                    station(report.station),
                     report.grant,
                     report.cause,
                     bytes(report.moved.total_bytes()),

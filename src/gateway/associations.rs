@@ -65,7 +65,8 @@ impl Associations {
         let mut found: Vec<_> = answers
             .into_iter()
             .map(|(bss, answer)| {
-                let present = answer.map(|info| info.filter(|info| info.state.is_present()));
+                // One that is associated and has no key yet, or never gets one, is only at the door.
+                let present = answer.map(|info| info.filter(|info| info.state.authorized));
                 let association =
                     present.map(|info| info.map(|info| Association { inactive: info.inactive }));
                 (bss, association.map_err(|error| sentence(&error)))

@@ -23,7 +23,7 @@ use crate::adapters::hostapd::{Hostapd, HostapdEvent};
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep as keep_link};
 use crate::adapters::nftables::{self, Abilities, Enforced, NftEvent, NftEvents, Nftables};
 use crate::adapters::rtnetlink::{Rtnetlink, RtnetlinkEvent, RtnetlinkEvents};
-use crate::adapters::wpa_ctrl;
+use crate::adapters::wpa_ctrl::{self, DirWatch};
 use crate::config::gateway::{self, LayoutChoice, Settings};
 use crate::host::clock::{self, Alarm};
 use crate::host::control::{Asked, Control, Reply, line};
@@ -34,11 +34,13 @@ use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{BootTime, Cause, GrantSpec, Holder, Incarnation, MacAddr, Origin, Refusal, sentence};
+use crate::model::{
+    BootTime, Cause, Code, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Millis, Origin, Refusal, sentence,
+};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::gateway::ToGateway;
 use crate::wire::hello::Role;
-use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, Layout, LinkState, Target};
+use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Layout, LinkState, Target};
 use crate::wire::sign::{new_boot_id, new_grant_id, random, service_id};
 
 /// Events that a slow watcher may be behind before some are left out.
@@ -69,6 +71,8 @@ struct Drive {
     hostapd: Hostapd,
     rtnetlink: RtnetlinkEvents,
     nft: NftEvents,
+    /// The directory with the files of codes, once there are such.
+    codes: Option<DirWatch>,
     control: Control<GatewayRequest>,
     alarm: Alarm,
     enrolment: Option<Enrolment>,
@@ -107,8 +111,10 @@ impl Drive {
         let nft_events = NftEvents::listen(&mut nft).map_err(system("the nftables multicast group"))?;
 
         let mut figures = BTreeMap::new();
-        let grants = adopt(&mut nft, &settings, abilities, now, &mut figures);
         let running = persist::load_running(&settings.runtime_dir);
+        let codes = running.as_ref().map(|running| running.codes.clone());
+        let grants = adopt(&mut nft, &settings, codes, abilities, now, &mut figures);
+        let running = running.unwrap_or_default();
 
         let boot = new_boot_id();
         let upstream = enrolment.as_ref().map(|enrolment| {
@@ -157,6 +163,9 @@ impl Drive {
             link_state,
             coordinator_at: Vec::new(),
             figures,
+            psk_files: Vec::new(),
+            psk_files_at: None,
+            unwritten: Vec::new(),
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),
             waves: BTreeMap::new(),
@@ -184,6 +193,7 @@ impl Drive {
         feed(&mut gateway, heard);
         let ending = running.ending.iter().map(|(kept, cause)| (kept.grant(now), *cause)).collect();
         gateway.grants.resume(ending, now);
+        gateway.hold_codes(now);
         gateway.announce();
         resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
         gateway.settle(now);
@@ -191,9 +201,11 @@ impl Drive {
         if gateway.settings.dbus {
             tokio::spawn(crate::adapters::dbus::run(control.asker()));
         }
+        let codes = watch_codes(&gateway);
         Ok(Self {
             gateway,
             path,
+            codes,
             hostapd,
             rtnetlink: rtnetlink_events,
             nft: nft_events,
@@ -212,6 +224,7 @@ impl Drive {
             let wake_at = self.wake_at();
             let gateway = &mut self.gateway;
             let link = gateway.link.as_mut();
+            let codes = self.codes.as_ref();
             tokio::select! {
                 // An eviction before everything else: it comes by the control socket or the link.
                 biased;
@@ -222,6 +235,10 @@ impl Drive {
                 event = self.nft.next() => self.nft_event(&event),
                 event = self.rtnetlink.next_event() => self.rtnetlink_event(event?),
                 event = self.hostapd.next_event() => self.hostapd_event(event),
+                changed = async { match codes { Some(codes) => codes.changed().await, None => std::future::pending().await } } => {
+                    let changed = changed.map_err(|source| Error::System { what: "the runtime directory", source })?;
+                    self.codes_touched(&changed);
+                }
                 woken = self.alarm.wait_until(wake_at) => {
                     woken.map_err(|source| Error::System { what: "timerfd", source })?;
                     self.timeout();
@@ -244,6 +261,7 @@ impl Drive {
             gateway.grants.poll_timeout(),
             gateway.rebuild_at,
             gateway.list_at,
+            gateway.psk_files_at,
             gateway.pace.due(),
             gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
             snapshot,
@@ -273,6 +291,9 @@ impl Drive {
             self.gateway.list_at = None;
             let bsses: Vec<String> = self.gateway.presence.bsses().keys().cloned().collect();
             bsses.into_iter().for_each(|bss| list(&mut self.gateway, bss));
+        }
+        if self.gateway.psk_files_at.is_some_and(|at| at <= now) {
+            self.gateway.hold_codes(now);
         }
         if self.gateway.pace.due().is_some_and(|at| at <= now) {
             self.save(now);
@@ -316,6 +337,7 @@ impl Drive {
             GatewayRequest::Stations => reply.ok(self.gateway.station_rows()),
             GatewayRequest::Grants => reply.ok(self.gateway.grant_rows(now)),
             GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
+            GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
             GatewayRequest::Evict { target } => self.evict(target, reply, now),
             GatewayRequest::Watch => {
                 reply.stream(self.gateway.events.subscribe(), |events| line(&Event::Missed { events }));
@@ -375,6 +397,45 @@ impl Drive {
             }
         }
         Ok(())
+    }
+
+    fn grant_code(&mut self, lease: Option<Millis>, quota: Option<u64>, reply: Reply, now: BootTime) {
+        if let Err(refusal) = self.check_code(lease, quota) {
+            return reply.refuse(refusal);
+        }
+        let (id, code) = (new_grant_id(), Code::new(random()));
+        let gateway = &mut self.gateway;
+        let networks = gateway.opened_by(&code);
+        let lease = lease.map(Duration::from);
+        gateway.grants.handle_input(grants::Input::GiveCode { id, code: code.clone(), lease, quota }, now);
+        gateway.settle(now);
+        if let Some(why) = gateway.unwritten.first() {
+            let sentence =
+                format!("the code cannot be put where hostapd reads it; nothing was granted: {why}");
+            gateway
+                .grants
+                .handle_input(grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner }, now);
+            return reply.refuse(Refusal::new("codes-unwritten", sentence));
+        }
+        reply.ok(GrantedCode { id, code, networks });
+    }
+
+    fn check_code(&self, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
+        if self.gateway.code_networks().next().is_none() {
+            let sentence =
+                "no network takes codes; give one a wpa_psk_file in gateway.toml and in hostapd.conf";
+            return Err(Refusal::new("no-code-network", sentence));
+        }
+        if lease.is_some_and(|lease| lease.0 == 0) {
+            return Err(Refusal::new(
+                "no-time",
+                "a time of 0 grants nothing; leave it out to grant for good",
+            ));
+        }
+        if quota == Some(0) {
+            return Err(Refusal::new("no-bytes", "a quota of 0 grants nothing; leave it out for no limit"));
+        }
+        self.gateway.grants.check_code()
     }
 
     fn evict(&mut self, target: Target, reply: Reply, now: BootTime) {
@@ -441,6 +502,9 @@ impl Drive {
                 gateway.grants.handle_input(input, now);
             }
             Done::Presence(answer) => gateway.send(answer),
+            Done::Probed { grant, station, there } => {
+                gateway.grants.handle_input(grants::Input::Probed { grant, station, there }, now);
+            }
             Done::Resolved(addresses) => {
                 if !addresses.is_empty() && addresses != gateway.coordinator_at {
                     gateway.coordinator_at = addresses;
@@ -453,11 +517,15 @@ impl Drive {
                 gateway.rebuild_soon(false, now);
             }
             Done::Stations { bss, stations } => {
-                let here: BTreeSet<MacAddr> = stations
+                let listed: Vec<(MacAddr, Option<KeyId>)> = stations
                     .into_iter()
-                    .filter(|info| info.state.is_present())
-                    .map(|info| info.mac)
+                    .filter(|info| info.state.authorized)
+                    .map(|info| (info.mac, key_id(info.keyid.as_deref())))
                     .collect();
+                let here: BTreeSet<MacAddr> = listed.iter().map(|(station, _)| *station).collect();
+                gateway
+                    .grants
+                    .handle_input(grants::Input::Listed { bss: bss.clone(), stations: listed }, now);
                 let known: BTreeSet<MacAddr> = gateway
                     .presence
                     .stations()
@@ -560,25 +628,49 @@ impl Drive {
         }
     }
 
+    /// Somebody, perhaps we, has written where the files of codes are.
+    fn codes_touched(&mut self, changed: &wpa_ctrl::Changed) {
+        let ours = self.gateway.psk_files.iter().filter_map(|file| file.path().file_name());
+        if !changed.everything
+            && !ours.into_iter().any(|name| changed.names.iter().any(|other| other == name))
+        {
+            return;
+        }
+        // Soon, unless somebody edits it over and over.
+        let now = clock::now();
+        self.gateway.psk_files_at.get_or_insert(now);
+    }
+
     fn hostapd_event(&mut self, event: HostapdEvent) {
+        let now = clock::now();
         let gateway = &mut self.gateway;
         match event {
             HostapdEvent::BssUp(info) => {
                 let bss = info.name.clone();
                 let input = presence::Input::BssUp { bss: info.name, bssid: info.bssid, ssid: info.ssid };
                 gateway.presence.handle_input(input);
-                gateway.beacons_input(beacon::Input::CameUp(bss.clone()), clock::now());
+                gateway.beacons_input(beacon::Input::CameUp(bss.clone()), now);
+                gateway.read_codes_at(bss.clone());
                 list(gateway, bss);
             }
-            HostapdEvent::BssDown { bss } => gateway.presence.handle_input(presence::Input::BssDown { bss }),
-            HostapdEvent::StationConnected { bss, station, .. } => {
+            HostapdEvent::BssDown { bss } => {
+                let nobody = grants::Input::Listed { bss: bss.clone(), stations: Vec::new() };
+                gateway.grants.handle_input(nobody, now);
+                gateway.presence.handle_input(presence::Input::BssDown { bss });
+            }
+            HostapdEvent::StationConnected { bss, station, keyid } => {
+                let key = key_id(keyid.as_deref());
+                gateway
+                    .grants
+                    .handle_input(grants::Input::Associated { bss: bss.clone(), station, key }, now);
                 gateway.presence.handle_input(presence::Input::Associated { bss, station });
                 // hostapd does not wait for a reader: when many come at once it leaves some out.
-                gateway.list_at.get_or_insert(clock::now() + LIST_AFTER);
+                gateway.list_at.get_or_insert(now + LIST_AFTER);
             }
             HostapdEvent::StationDisconnected { bss, station } => {
+                gateway.grants.handle_input(grants::Input::Disassociated { bss: bss.clone(), station }, now);
                 gateway.presence.handle_input(presence::Input::Disassociated { bss: bss.clone(), station });
-                gateway.beacons_left(bss, clock::now());
+                gateway.beacons_left(bss, now);
             }
         }
     }
@@ -620,6 +712,8 @@ impl Drive {
         now_.prefixes = settings.prefixes;
         now_.lease_file = settings.lease_file;
         self.gateway.dhcp = Dhcp::new(self.gateway.settings.lease_file.clone());
+        self.gateway.hold_codes(clock::now());
+        self.codes = watch_codes(&self.gateway);
         tracing::info!("settings read again");
         self.gateway.announce();
         self.gateway.go_on(clock::now());
@@ -650,10 +744,20 @@ impl Drive {
 fn adopt(
     nft: &mut Nftables,
     settings: &Settings,
+    codes: Option<Vec<Kept>>,
     abilities: Abilities,
     now: BootTime,
     figures: &mut BTreeMap<crate::model::GrantId, (u64, crate::model::Traffic)>,
 ) -> Grants {
+    let kept = persist::load_grants(&settings.state_dir);
+    // What was kept since the machine booted says which codes still count; after a reboot, what was kept across it.
+    let codes: Vec<Grant> = match codes {
+        Some(codes) => {
+            figures.extend(codes.iter().map(|kept| (kept.grant(now).id, kept.figures())));
+            codes.iter().map(|kept| kept.grant_of_this_boot(now)).collect()
+        }
+        None => kept.iter().map(|kept| kept.grant(now)).filter(|grant| grant.code.is_some()).collect(),
+    };
     let mut found = nft.enforced().ok();
     if found.is_none() {
         // The daemon before this one may have used the other layout.
@@ -664,28 +768,36 @@ fn adopt(
         found = Nftables::open(other, false, abilities).and_then(|mut other| other.enforced()).ok();
     }
     if let Some(found) = found {
-        let grants =
+        let mut grants: Vec<Grant> =
             found.iter().filter_map(|(station, enforced)| grant_of(*station, enforced, now)).collect();
+        for by_code in codes {
+            match grants.iter_mut().find(|grant| grant.id == by_code.id) {
+                Some(grant) => grant.code = by_code.code,
+                None => grants.push(Grant { station: None, ..by_code }),
+            }
+        }
         for enforced in found.values() {
             if let Some(tag) = enforced.tag {
                 figures.insert(tag.grant, (enforced.quota.map_or(0, |quota| quota.used), enforced.moved));
             }
         }
-        return Grants::adopt(grants, true);
+        return Grants::adopt(grants, true, now);
     }
-    let kept = persist::load_grants(&settings.state_dir);
     for one in &kept {
-        figures.insert(one.grant(now).id, one.figures());
+        figures.entry(one.grant(now).id).or_insert(one.figures());
     }
+    let by_address = kept.iter().map(|kept| kept.grant(now)).filter(|grant| grant.code.is_none());
+    let by_code = codes.into_iter().map(|grant| Grant { station: None, ..grant });
     // They are put into the kernel with the first ruleset.
-    Grants::adopt(kept.iter().map(|kept| kept.grant(now)).collect(), true)
+    Grants::adopt(by_address.chain(by_code).collect(), true, now)
 }
 
 fn grant_of(station: MacAddr, enforced: &Enforced, now: BootTime) -> Option<Grant> {
     let tag = enforced.tag?;
     Some(Grant {
         id: tag.grant,
-        station,
+        station: Some(station),
+        code: None,
         origin: tag.origin,
         holder: tag.holder,
         incarnation: tag.incarnation,
@@ -759,6 +871,18 @@ fn feed(gateway: &mut Gateway, heard: Heard) {
         }
     }
     gateway.presence.handle_input(presence::Input::Remembered);
+}
+
+/// Listens where the files of codes are, if there are any.
+fn watch_codes(gateway: &Gateway) -> Option<DirWatch> {
+    gateway.code_networks().next()?;
+    let watch = DirWatch::new(&gateway.settings.runtime_dir);
+    watch.inspect_err(|error| tracing::warn!(%error, "edits of the files of codes are not noticed")).ok()
+}
+
+/// What hostapd calls the key, if it is a name that we give.
+fn key_id(said: Option<&str>) -> Option<KeyId> {
+    said?.parse().ok()
 }
 
 /// Asks hostapd who is associated with a BSS.

@@ -20,7 +20,7 @@ use super::steps::{self, Known};
 use super::world::World;
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::dhcp::Dhcp;
-use crate::adapters::hostapd::{HostapdControl, StationInfo};
+use crate::adapters::hostapd::{HostapdControl, PskFile, StationInfo};
 use crate::adapters::link::keeper::KeptLink;
 use crate::adapters::nftables::{Admission, Enforced, Nftables, Openings, Quota, Ruleset};
 use crate::adapters::rtnetlink::{Address, Fdb, Link, Neighbour, Rtnetlink};
@@ -47,6 +47,8 @@ pub(super) enum Done {
     Step { wave: u64, step: crate::model::Step, outcomes: BTreeMap<GrantId, StepOutcome> },
     /// An inquiry.
     Presence(FromGateway),
+    /// Whether the station of a grant by code answers.
+    Probed { grant: GrantId, station: MacAddr, there: bool },
     /// The coordinator's addresses.
     Resolved(Vec<(IpAddr, u16)>),
     /// Everything that rtnetlink knows.
@@ -93,6 +95,12 @@ pub(super) struct Gateway {
     pub coordinator_at: Vec<(IpAddr, u16)>,
     /// What each grant had used and moved when the kernel was last looked at.
     pub figures: BTreeMap<GrantId, (u64, Traffic)>,
+    /// The files that hostapd reads codes from.
+    pub psk_files: Vec<PskFile>,
+    /// When they are looked at again.
+    pub psk_files_at: Option<BootTime>,
+    /// Why codes cannot be written.
+    pub unwritten: Vec<String>,
     /// Addresses that the kernel knows to be pinned.
     pub pinned: BTreeSet<(IpAddr, MacAddr)>,
     pub pending: Pending,
@@ -147,15 +155,20 @@ impl Gateway {
             grants::Action::Enforce { grants, instead_of } => self.enforce(&grants, &instead_of, now),
             grants::Action::Refresh { grants } => {
                 let admissions: Vec<Admission> =
-                    grants.iter().map(|grant| self.admission(grant, now)).collect();
+                    grants.iter().map(|(station, grant)| self.admission(*station, grant, now)).collect();
                 if let Err(error) = self.nft.refresh(&admissions) {
                     self.kernel_refused(&error, now);
                 }
             }
             grants::Action::Rebuild => self.rebuild(now),
             grants::Action::Step { wave, step, targets } => steps::start(self, wave, step, &targets, now),
-            grants::Action::Report { report, origin } => {
-                self.figures.remove(&report.grant);
+            grants::Action::Report { mut report, origin } => {
+                // One that only changed its station goes on.
+                let over = self.grants.get(report.grant).is_none();
+                let figures = if over { self.figures.remove(&report.grant) } else { None };
+                if let Some((_, moved)) = figures.filter(|_| report.steps.is_empty()) {
+                    report.moved = moved;
+                }
                 self.waves.retain(|_, known| {
                     known.remove(&report.grant);
                     !known.is_empty()
@@ -169,18 +182,28 @@ impl Gateway {
                 }
                 self.running_changed = true;
             }
-            grants::Action::Changed { by_hand } => self.pace.changed(by_hand, now),
+            grants::Action::Codes => {
+                self.running_changed = true;
+                self.hold_codes(now);
+            }
+            grants::Action::TurnAway { bss, station } => self.turn_away(bss, station),
+            grants::Action::Probe { grant, station } => self.probe(grant, station),
+            grants::Action::Changed { by_hand } => {
+                self.running_changed |= self.grants.codes().next().is_some();
+                self.pace.changed(by_hand, now);
+            }
         }
     }
 
-    fn enforce(&mut self, grants: &[Grant], instead_of: &[Target], now: BootTime) {
+    fn enforce(&mut self, grants: &[(MacAddr, Grant)], instead_of: &[Target], now: BootTime) {
         let stations = instead_of.iter().map(|target| target.station);
         let before = self.nft.enforced_of(stations).unwrap_or_else(|error| {
             tracing::warn!(%error, "figures of replaced grants");
             BTreeMap::new()
         });
         self.remember(&before);
-        let admissions: Vec<Admission> = grants.iter().map(|grant| self.admission(grant, now)).collect();
+        let admissions: Vec<Admission> =
+            grants.iter().map(|(station, grant)| self.admission(*station, grant, now)).collect();
         let replaced: Vec<(MacAddr, Option<GrantId>)> = instead_of
             .iter()
             .filter(|target| before.contains_key(&target.station))
@@ -188,10 +211,14 @@ impl Gateway {
             .collect();
         match self.nft.admit(&admissions, &replaced) {
             Ok(()) => {
-                for grant in grants {
-                    self.tell(&Event::Admitted { grant: grant.id, station: grant.station });
-                    self.pin_station(grant.station);
+                for (station, grant) in grants {
+                    self.tell(&Event::Admitted { grant: grant.id, station: *station });
+                    self.pin_station(*station);
                 }
+                let left = instead_of.iter().map(|target| target.station);
+                self.unpin_stations(
+                    &left.filter(|station| self.grants.of_station(*station).is_none()).collect(),
+                );
                 if self.snapshot_at.is_none() {
                     self.snapshot_at = Some(now + SNAPSHOT_EVERY);
                 }
@@ -267,7 +294,7 @@ impl Gateway {
 
     /// Tells the machine which quotas are used up, where the kernel's word for it may have been missed.
     pub fn look_at_quotas(&mut self, now: BootTime) {
-        if !self.grants.enforced().any(|grant| grant.quota.is_some()) {
+        if !self.grants.enforced().any(|(_, grant)| grant.quota.is_some()) {
             return;
         }
         match self.nft.quotas() {
@@ -302,14 +329,18 @@ impl Gateway {
                 prefixes: self.settings.prefixes.clone(),
             },
             pins: self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect(),
-            admissions: self.grants.enforced().map(|grant| self.admission(grant, now)).collect(),
+            admissions: self
+                .grants
+                .enforced()
+                .map(|(station, grant)| self.admission(station, grant, now))
+                .collect(),
         }
     }
 
-    fn admission(&self, grant: &Grant, now: BootTime) -> Admission {
+    fn admission(&self, station: MacAddr, grant: &Grant, now: BootTime) -> Admission {
         let (used, moved) = self.figures.get(&grant.id).copied().unwrap_or_default();
         Admission {
-            station: grant.station,
+            station,
             grant: grant.id,
             origin: grant.origin,
             incarnation: grant.incarnation,
@@ -401,7 +432,7 @@ impl Gateway {
             upstream::Action::Send(message) => self.send(message),
             upstream::Action::SayHolds { unless } => {
                 let held = self.grants.held().filter(|grant| grant.origin == Origin::Coordinator);
-                let digest = grants_digest(held.map(Grant::digest_line));
+                let digest = grants_digest(held.filter_map(Grant::digest_line));
                 if unless != Some(digest) {
                     self.send(FromGateway::Holds { digest });
                 }
@@ -492,7 +523,12 @@ impl Gateway {
             .map(|(grant, cause)| (super::persist::Kept::new(grant, 0, Traffic::default(), now), cause))
             .collect();
         let memory = self.upstream.as_ref().map(Upstream::memory).unwrap_or_default();
-        let running = Running { upstream: memory, ending };
+        let figures = |id| self.figures.get(&id).copied().unwrap_or_default();
+        let by_code = self.grants.held().filter(|grant| grant.code.is_some()).map(|grant| {
+            let (used, moved) = figures(grant.id);
+            super::persist::Kept::new(grant, used, moved, now)
+        });
+        let running = Running { upstream: memory, ending, codes: by_code.collect() };
         if let Err(error) = super::persist::save_running(&self.settings.runtime_dir, &running) {
             tracing::warn!(%error, "evictions under way would be forgotten by a restart");
         }

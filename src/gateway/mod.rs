@@ -1,13 +1,15 @@
 //! WIRES: the router daemon. One loop, no decision of its own.
 //!
 //! `drive.rs` waits for whatever happens and feeds the machines of `logic/`; `effects.rs` carries out what they
-//! decide, `beacon.rs` what is announced on the air. `persist.rs` is what survives, `world.rs` what interfaces and
-//! addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs` what the owner is shown.
+//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes. `persist.rs` is what
+//! survives, `world.rs` what interfaces and addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs`
+//! what the owner is shown.
 //!
 //! The kernel enforces without this process: it may be stopped, killed or upgraded at any time.
 
 mod associations;
 mod beacon;
+mod codes;
 mod doctor;
 mod drive;
 mod effects;

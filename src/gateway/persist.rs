@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::keep::{self, KeepError};
 use crate::logic::grants::Grant;
 use crate::logic::upstream::Memory;
-use crate::model::{BootTime, Cause, GrantId, Holder, Incarnation, MacAddr, Millis, Origin, Traffic};
+use crate::model::{BootTime, Cause, Code, GrantId, Holder, Incarnation, MacAddr, Millis, Origin, Traffic};
 use crate::wire::sign::short_hash;
 
 /// Writes at once, for so many changes in a row; then one in [`EVERY`].
@@ -25,10 +25,16 @@ const SETTLE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     id: GrantId,
-    station: MacAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    station: Option<MacAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
     origin: Origin,
     holder: Holder,
     incarnation: Incarnation,
+    /// When it ends, for whoever reads this before the machine boots again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<BootTime>,
     /// What was left of its time when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<Millis>,
@@ -45,9 +51,11 @@ impl Kept {
         Self {
             id: grant.id,
             station: grant.station,
+            code: grant.code.clone(),
             origin: grant.origin,
             holder: grant.holder,
             incarnation: grant.incarnation,
+            until: grant.deadline,
             left: grant.deadline.map(|at| at.since(now).into()),
             quota: grant.quota,
             used,
@@ -60,12 +68,18 @@ impl Kept {
         Grant {
             id: self.id,
             station: self.station,
+            code: self.code.clone(),
             origin: self.origin,
             holder: self.holder,
             incarnation: self.incarnation,
             deadline: self.left.map(|left| now + left.into()),
             quota: self.quota,
         }
+    }
+
+    /// The grant, as it was written since the machine booted.
+    pub fn grant_of_this_boot(&self, now: BootTime) -> Grant {
+        Grant { deadline: self.until, ..self.grant(now) }
     }
 
     /// Bytes used of the quota, and what was moved.
@@ -127,6 +141,9 @@ pub struct Running {
     pub upstream: Memory,
     /// Evictions that have begun.
     pub ending: Vec<(Kept, Cause)>,
+    /// Grants by code. The kernel knows only those whose station is here, and no code.
+    #[serde(default)]
+    pub codes: Vec<Kept>,
 }
 
 /// Keeps it.
@@ -135,16 +152,14 @@ pub fn save_running(runtime_dir: &Path, running: &Running) -> Result<(), KeepErr
     keep::replace(&running_path(runtime_dir), &bytes, 0o600)
 }
 
-/// What was kept since the machine booted, or nothing.
-pub fn load_running(runtime_dir: &Path) -> Running {
+/// What was kept since the machine booted, if anything was.
+pub fn load_running(runtime_dir: &Path) -> Option<Running> {
     let path = running_path(runtime_dir);
-    let loaded = keep::load(&path).ok().flatten().map(|bytes| serde_json::from_slice(&bytes));
-    match loaded {
-        None => Running::default(),
-        Some(Ok(running)) => running,
-        Some(Err(error)) => {
+    match serde_json::from_slice(&keep::load(&path).ok()??) {
+        Ok(running) => Some(running),
+        Err(error) => {
             tracing::warn!(path = %path.display(), %error, "damaged and not used");
-            Running::default()
+            None
         }
     }
 }
@@ -250,7 +265,8 @@ mod tests {
     fn kept(id: u8) -> Kept {
         let grant = Grant {
             id: GrantId([id; 16]),
-            station: MacAddr([2, 0, 0, 0, 0, id]),
+            station: Some(MacAddr([2, 0, 0, 0, 0, id])),
+            code: (id == 2).then(|| Code::new([2; 32])),
             origin: Origin::Owner,
             holder: Holder::Station,
             incarnation: Incarnation(1),

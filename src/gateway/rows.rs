@@ -60,20 +60,23 @@ impl Gateway {
     pub fn grant_rows(&mut self, now: BootTime) -> Vec<GrantRow> {
         let enforced = self.look();
         let rows = self.grants.held().map(|grant| {
-            let in_force = self.grants.of_station(grant.station).is_some_and(|best| best.id == grant.id);
-            let moved = match enforced.get(&grant.station) {
+            let station = grant.station;
+            let best = station.and_then(|station| self.grants.of_station(station));
+            let in_force = best.is_some_and(|best| best.id == grant.id);
+            let moved = match station.and_then(|station| enforced.get(&station)) {
                 Some(found) if in_force => found.moved,
                 _ => self.figures.get(&grant.id).map_or(Traffic::default(), |(_, moved)| *moved),
             };
             GrantRow {
                 id: grant.id,
-                station: grant.station,
+                station,
+                code: grant.code.is_some(),
                 origin: grant.origin,
                 incarnation: grant.incarnation,
                 left: grant.deadline.map(|at| at.since(now).into()),
                 quota: grant.quota,
                 moved,
-                present: self.presence.get(grant.station).is_some(),
+                present: station.is_some_and(|station| self.presence.get(station).is_some()),
             }
         });
         rows.collect()

@@ -119,12 +119,21 @@ fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
 
 fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let associations = Associations::of(gateway);
+    // The code is out of the file before the station is sent away, and out of hostapd right after: it is that soon,
+    // and not the reading of the file, that the station hears the reason from.
+    let codes_end = gateway.write_codes(crate::host::clock::now());
     later(gateway, wave, Step::Association, async move {
         let ends = targets.iter().map(async |(target, _)| {
             let answers = associations.end(target.station, target.cause.reason_code()).await;
             (target.grant, disassociated(&answers))
         });
-        join_all(ends).await
+        let mut outcomes = join_all(ends).await;
+        if let Err(why) = codes_end.carry_out().await {
+            for (_, outcome) in &mut outcomes {
+                *outcome = StepOutcome::Failed { why: why.clone() };
+            }
+        }
+        outcomes
     });
 }
 
@@ -233,17 +242,19 @@ pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
         };
         return gateway.send(FromGateway::Presence(presence));
     };
-    let moved = match gateway.nft.enforced_of([held.station].into_iter()) {
-        Ok(found) => found.get(&held.station).map(|enforced| enforced.moved).unwrap_or_default(),
+    // Those of a coordinator have a station.
+    let Some(station) = held.station else { return };
+    let moved = match gateway.nft.enforced_of([station].into_iter()) {
+        Ok(found) => found.get(&station).map(|enforced| enforced.moved).unwrap_or_default(),
         Err(error) => {
             tracing::warn!(%error, "figures for the coordinator");
             Default::default()
         }
     };
-    let seen = gateway.presence.get(held.station).is_some_and(|found| !found.ports.is_empty());
+    let seen = gateway.presence.get(station).is_some_and(|found| !found.ports.is_empty());
     let associations = Associations::of(gateway);
     gateway.pending.push(Box::pin(async move {
-        let answers = associations.look(held.station).await;
+        let answers = associations.look(station).await;
         let untold = answers.iter().any(|(_, answer)| answer.is_err());
         let watched = !answers.is_empty();
         let found: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();

@@ -15,6 +15,8 @@
 //! The owner's grants go before a coordinator's. A station that is granted anew while it is being evicted is
 //! let go by the steps that are still to come.
 //!
+//! A grant that was made for a code has no station until one comes with it: `codes.rs`.
+//!
 //! Held to, for every short history, by `tests::no_short_history_breaks_the_rules`:
 //!
 //! * The kernel is told to enforce a station if and only if a grant for it is held.
@@ -26,10 +28,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use self::codes::Air;
 use crate::model::{
-    BootTime, Cause, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Origin, Refusal, Report, Step,
-    StepOutcome, StepReport, Traffic,
+    BootTime, Cause, Code, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal, Report,
+    Step, StepOutcome, StepReport, Traffic,
 };
+
+mod codes;
 
 /// The kernel ends a grant this much later than the daemon, so that a daemon that lives does it with a report.
 pub const KERNEL_GRACE: Duration = Duration::from_secs(2);
@@ -51,8 +56,10 @@ const MOST_GRANTS: usize = 100_000;
 pub struct Grant {
     /// Its id.
     pub id: GrantId,
-    /// Its station now.
-    pub station: MacAddr,
+    /// Its station now; `None`: nobody is here with its code.
+    pub station: Option<MacAddr>,
+    /// Whoever has it is its station; `None`: it was given to the station itself.
+    pub code: Option<Code>,
     /// Who gave it.
     pub origin: Origin,
     /// Who owns it.
@@ -74,6 +81,49 @@ pub enum Input {
         grants: Vec<GrantSpec>,
         /// By whom.
         origin: Origin,
+    },
+    /// A grant of the owner's for whoever comes with this code.
+    GiveCode {
+        /// Its id.
+        id: GrantId,
+        /// The code.
+        code: Code,
+        /// How long it lasts from now.
+        lease: Option<Duration>,
+        /// Bytes granted.
+        quota: Option<u64>,
+    },
+    /// hostapd has let a station in, with this key of the file of codes.
+    Associated {
+        /// The BSS.
+        bss: String,
+        /// Who.
+        station: MacAddr,
+        /// With which key; `None`: with another credential, or none.
+        key: Option<KeyId>,
+    },
+    /// hostapd has it no longer.
+    Disassociated {
+        /// The BSS.
+        bss: String,
+        /// Who.
+        station: MacAddr,
+    },
+    /// All stations of a BSS, with their keys.
+    Listed {
+        /// The BSS.
+        bss: String,
+        /// Who.
+        stations: Vec<(MacAddr, Option<KeyId>)>,
+    },
+    /// Whether a station answers.
+    Probed {
+        /// For which grant it was asked.
+        grant: GrantId,
+        /// Who was asked.
+        station: MacAddr,
+        /// Whether there was an answer.
+        there: bool,
     },
     /// The end of one grant, if that incarnation is the present one.
     Take {
@@ -150,14 +200,15 @@ pub enum Action {
     /// Let these stations in, in one transaction, in the place of what is named second.
     Enforce {
         /// With the grants that let them in.
-        grants: Vec<Grant>,
-        /// Stations that are in under another grant, or another join of it: `(grant, its station, limited)`.
+        grants: Vec<(MacAddr, Grant)>,
+        /// Stations that are in under another grant, or another join of it, and stations that have left with their
+        /// code: what they used of a grant is used when the next one comes with it.
         instead_of: Vec<Target>,
     },
     /// Give these a new time-out.
     Refresh {
         /// With their new deadlines.
-        grants: Vec<Grant>,
+        grants: Vec<(MacAddr, Grant)>,
     },
     /// Say everything again.
     Rebuild,
@@ -176,6 +227,23 @@ pub enum Action {
         report: Report,
         /// Who had given it.
         origin: Origin,
+    },
+    /// Some code counts from now on, or no longer; of one whose station is being evicted the wave's step
+    /// [`Step::Association`] takes care, which sends it away for the right reason first.
+    Codes,
+    /// Send a station away from one BSS: it has no right to be there beside another one.
+    TurnAway {
+        /// From where.
+        bss: String,
+        /// Whom.
+        station: MacAddr,
+    },
+    /// Somebody else has come with the code: is this station still there? Comes back as [`Input::Probed`].
+    Probe {
+        /// The grant with the code.
+        grant: GrantId,
+        /// Its station.
+        station: MacAddr,
     },
     /// What survives a reboot has changed; `by_hand`: the owner changed it.
     Changed {
@@ -196,6 +264,8 @@ pub struct Grants {
     next_wave: u64,
     /// Grants that were replaced in the kernel and wait for their figures.
     superseded: BTreeMap<GrantId, (Grant, Cause, BootTime)>,
+    /// Who is associated where, and with which code.
+    air: Air,
     heal_at: Option<BootTime>,
     actions: VecDeque<Action>,
 }
@@ -221,9 +291,10 @@ struct Evictee {
 impl Grants {
     /// Takes over what the kernel enforces already, or what was kept across a reboot.
     /// `in_kernel`: whether the kernel enforces these now.
-    pub fn adopt(grants: Vec<Grant>, in_kernel: bool) -> Self {
+    pub fn adopt(grants: Vec<Grant>, in_kernel: bool, now: BootTime) -> Self {
         let mut adopted = Self::default();
         for grant in grants {
+            adopted.air.expect(&grant, now);
             adopted.hold(grant);
         }
         if in_kernel {
@@ -242,7 +313,8 @@ impl Grants {
         let evictees: Vec<Evictee> = ending
             .into_iter()
             .filter(|(grant, _)| {
-                !self.held.contains_key(&grant.id) && !self.enforced.contains_key(&grant.station)
+                !self.held.contains_key(&grant.id)
+                    && grant.station.is_some_and(|station| !self.enforced.contains_key(&station))
             })
             .map(|(grant, cause)| Evictee::new(grant, cause))
             .collect();
@@ -288,6 +360,11 @@ impl Grants {
     pub fn handle_input(&mut self, input: Input, now: BootTime) {
         match input {
             Input::Give { grants, origin } => self.give(grants, origin, now),
+            Input::GiveCode { id, code, lease, quota } => self.give_code(id, code, lease, quota, now),
+            Input::Associated { bss, station, key } => self.associated(bss, station, key, now),
+            Input::Disassociated { bss, station } => self.disassociated(&bss, station, now),
+            Input::Listed { bss, stations } => self.listed(&bss, stations, now),
+            Input::Probed { grant, station, there } => self.probed(grant, station, there, now),
             Input::Take { grant, incarnation, cause } => {
                 let present = self.held.get(&grant).map(|held| held.incarnation);
                 if present.is_some() && incarnation.is_none_or(|wanted| Some(wanted) == present) {
@@ -322,7 +399,7 @@ impl Grants {
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let lease = self.deadlines.first().map(|(at, _)| *at);
         let step = self.waves.values().map(|wave| wave.step_started + STEP_PATIENCE).min();
-        [lease, step, self.heal_at].into_iter().flatten().min()
+        [lease, step, self.heal_at, self.air.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Lets time pass up to `now`. Calling early, late or twice is harmless.
@@ -343,6 +420,7 @@ impl Grants {
         for (wave, step) in stuck {
             self.step_done(wave, step, &BTreeMap::new(), &BTreeMap::new(), now);
         }
+        self.give_up_waiting(now);
         if self.heal_at.is_some_and(|at| at <= now) {
             self.heal_at = None;
             self.actions.push_back(Action::Rebuild);
@@ -360,8 +438,8 @@ impl Grants {
     }
 
     /// What the kernel is to enforce, one grant per station.
-    pub fn enforced(&self) -> impl Iterator<Item = &Grant> {
-        self.enforced.values()
+    pub fn enforced(&self) -> impl Iterator<Item = (MacAddr, &Grant)> {
+        self.enforced.iter().map(|(station, grant)| (*station, grant))
     }
 
     /// The grant that is enforced for a station.
@@ -382,7 +460,8 @@ impl Grants {
             });
             let grant = Grant {
                 id: spec.id,
-                station: spec.station,
+                station: Some(spec.station),
+                code: None,
                 origin,
                 holder: spec.holder,
                 incarnation: spec.incarnation,
@@ -391,23 +470,28 @@ impl Grants {
             };
             match self.held.get(&spec.id) {
                 Some(before) if before.origin != origin || before.incarnation > grant.incarnation => continue,
-                Some(before) if before.station != grant.station => {
-                    moved_away.insert(before.station, (before.clone(), Cause::Replaced));
-                    touched.insert(before.station);
+                Some(before) => {
+                    if let Some(station) = before.station.filter(|station| *station != spec.station) {
+                        moved_away.insert(station, (before.clone(), Cause::Replaced));
+                        touched.insert(station);
+                    }
                 }
-                Some(_) | None => {}
+                None => {}
             }
             if origin == Origin::Owner {
-                // What the owner says now takes the place of what the owner said before.
-                for other in self.by_station.get(&grant.station).cloned().unwrap_or_default() {
-                    let replaced =
-                        other != grant.id && self.held.get(&other).is_some_and(|held| held.origin == origin);
+                // What the owner says now takes the place of what the owner said before of the station.
+                for other in self.by_station.get(&spec.station).cloned().unwrap_or_default() {
+                    let replaced = other != grant.id
+                        && self
+                            .held
+                            .get(&other)
+                            .is_some_and(|held| held.origin == origin && held.code.is_none());
                     if replaced && let Some(before) = self.drop_held(other) {
-                        moved_away.insert(before.station, (before, Cause::Replaced));
+                        moved_away.insert(spec.station, (before, Cause::Replaced));
                     }
                 }
             }
-            touched.insert(grant.station);
+            touched.insert(spec.station);
             self.hold(grant);
         }
         self.settle(touched, moved_away, now);
@@ -433,11 +517,12 @@ impl Grants {
             if let Some(at) = before {
                 self.deadlines.remove(&(at, id));
             }
-            if let Some(enforced) = self.enforced.get_mut(&grant.station)
+            if let Some(station) = grant.station
+                && let Some(enforced) = self.enforced.get_mut(&station)
                 && enforced.id == id
             {
                 *enforced = grant.clone();
-                refreshed.push(grant);
+                refreshed.push((station, grant));
             }
         }
         if !refreshed.is_empty() {
@@ -462,22 +547,38 @@ impl Grants {
         let mut touched = BTreeSet::new();
         let mut gone = BTreeMap::new();
         let mut by_hand = false;
+        let mut codes = Vec::new();
+        let mut any = false;
         for (id, cause) in ended {
             let Some(grant) = self.drop_held(id) else { continue };
+            any = true;
             by_hand |= grant.origin == Origin::Owner;
-            let station = grant.station;
-            touched.insert(station);
-            if self.enforced.get(&station).is_some_and(|enforced| enforced.id == id) {
-                gone.insert(station, (grant, cause));
-            } else {
-                // Another grant of the station was the one enforced: there is nothing to free.
-                self.report(Evictee::new(grant, cause), now, now);
+            touched.extend(grant.station);
+            let evicted = grant
+                .station
+                .filter(|station| self.enforced.get(station).is_some_and(|enforced| enforced.id == id));
+            if grant.code.is_some() {
+                codes.push((id, evicted));
+            }
+            match evicted {
+                Some(station) => {
+                    gone.insert(station, (grant, cause));
+                }
+                // Another grant of the station was the one enforced, or nobody was there: there is nothing to free.
+                None => self.report(Evictee::new(grant, cause), now, now),
             }
         }
-        if touched.is_empty() {
+        if !any {
             return;
         }
-        self.settle(touched, gone, now);
+        self.settle(touched.clone(), gone, now);
+        for (id, evicted) in codes {
+            // One that another grant lets in is not evicted.
+            self.code_ended(id, evicted.filter(|station| !self.enforced.contains_key(station)));
+        }
+        for station in touched {
+            self.look_at(station, now);
+        }
         self.actions.push_back(Action::Changed { by_hand });
     }
 
@@ -498,8 +599,14 @@ impl Grants {
                 (None, None) => {}
                 (Some(before), None) => {
                     self.enforced.remove(&station);
-                    let (grant, cause) = ended.remove(&station).unwrap_or((before, Cause::Replaced));
-                    evictees.push(Evictee::new(grant, cause));
+                    match ended.remove(&station) {
+                        Some((grant, cause)) => evictees.push(Evictee::new(grant, cause)),
+                        // It left with its code, and may come back with it.
+                        None if self.held.get(&before.id).is_some_and(|held| held.code.is_some()) => {
+                            instead_of.push(before.target(station, Cause::Replaced));
+                        }
+                        None => evictees.push(Evictee::new(before, Cause::Replaced)),
+                    }
                 }
                 (before, Some(best)) => {
                     if before.as_ref() == Some(&best) {
@@ -513,16 +620,16 @@ impl Grants {
                                 self.superseded.insert(before.id, (before.clone(), cause, now));
                             }
                         }
-                        instead_of.push(before.target(Cause::Replaced));
+                        instead_of.push(before.target(station, Cause::Replaced));
                     }
                     self.release(station);
                     self.enforced.insert(station, best.clone());
-                    enforce.push(best);
+                    enforce.push((station, best));
                 }
             }
         }
         // The new place first: a terminal that moves is never without.
-        if !enforce.is_empty() {
+        if !enforce.is_empty() || !instead_of.is_empty() {
             self.actions.push_back(Action::Enforce { grants: enforce, instead_of });
         }
         if !evictees.is_empty() {
@@ -533,7 +640,7 @@ impl Grants {
     /// The steps to come of any wave leave this station alone.
     fn release(&mut self, station: MacAddr) {
         for target in self.waves.values_mut().flat_map(|wave| &mut wave.targets) {
-            target.let_go |= target.grant.station == station;
+            target.let_go |= target.grant.station == Some(station);
         }
     }
 
@@ -562,7 +669,7 @@ impl Grants {
                 None => StepOutcome::Failed { why: format!("no answer within {STEP_PATIENCE:?}") },
             };
             target.steps.push(StepReport { step, outcome, took_us: micros(took) });
-            if let Some(moved) = moved.get(&target.grant.station) {
+            if let Some(moved) = target.grant.station.and_then(|station| moved.get(&station)) {
                 target.moved = *moved;
             }
         }
@@ -602,15 +709,20 @@ impl Grants {
         self.actions.push_back(Action::Report { report, origin: grant.origin });
     }
 
-    /// The owner's grant before a coordinator's; among equals the lowest id.
+    /// The owner's grant before a coordinator's, one by code before one by address; among equals the lowest id.
     fn best(&self, station: MacAddr) -> Option<&Grant> {
         let ids = self.by_station.get(&station)?;
-        ids.iter().filter_map(|id| self.held.get(id)).min_by_key(|grant| (grant.origin, grant.id))
+        ids.iter()
+            .filter_map(|id| self.held.get(id))
+            .filter(|grant| grant.code.is_none() || self.air.is_alone(station, grant.id.key_id()))
+            .min_by_key(|grant| (grant.origin, grant.code.is_none(), grant.id))
     }
 
     fn hold(&mut self, grant: Grant) {
         self.drop_held(grant.id);
-        self.by_station.entry(grant.station).or_default().insert(grant.id);
+        if let Some(station) = grant.station {
+            self.by_station.entry(station).or_default().insert(grant.id);
+        }
         if let Some(at) = grant.deadline {
             self.deadlines.insert((at, grant.id));
         }
@@ -622,10 +734,12 @@ impl Grants {
         if let Some(at) = grant.deadline {
             self.deadlines.remove(&(at, id));
         }
-        if let Some(ids) = self.by_station.get_mut(&grant.station) {
+        if let Some(station) = grant.station
+            && let Some(ids) = self.by_station.get_mut(&station)
+        {
             ids.remove(&id);
             if ids.is_empty() {
-                self.by_station.remove(&grant.station);
+                self.by_station.remove(&station);
             }
         }
         Some(grant)
@@ -633,13 +747,13 @@ impl Grants {
 }
 
 impl Grant {
-    fn target(&self, cause: Cause) -> Target {
-        Target { grant: self.id, station: self.station, cause, limited: self.quota.is_some() }
+    fn target(&self, station: MacAddr, cause: Cause) -> Target {
+        Target { grant: self.id, station, cause, limited: self.quota.is_some() }
     }
 
-    /// The digest's line of this grant.
-    pub fn digest_line(&self) -> (GrantId, Incarnation, MacAddr, Option<u64>) {
-        (self.id, self.incarnation, self.station, self.quota)
+    /// The digest's line of this grant; none where there is no station.
+    pub fn digest_line(&self) -> Option<(GrantId, Incarnation, MacAddr, Option<u64>)> {
+        Some((self.id, self.incarnation, self.station?, self.quota))
     }
 }
 
@@ -648,7 +762,7 @@ impl Wave {
         self.targets
             .iter()
             .filter(|target| !target.let_go)
-            .map(|target| target.grant.target(target.cause))
+            .filter_map(|target| Some(target.grant.target(target.grant.station?, target.cause)))
             .collect()
     }
 }
@@ -663,5 +777,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod codes_tests;
 #[cfg(test)]
 mod tests;

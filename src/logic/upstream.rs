@@ -420,7 +420,7 @@ mod tests {
             grant: GrantId([1; 16]),
             moved: Traffic::default(),
             steps: vec![],
-            station: MacAddr([2, 0, 0, 0, 0, 1]),
+            station: Some(MacAddr([2, 0, 0, 0, 0, 1])),
             total_us: 1,
             incarnation: Incarnation(1),
         }

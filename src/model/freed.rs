@@ -94,8 +94,9 @@ pub struct Report {
     pub moved: Traffic,
     /// The steps, in order.
     pub steps: Vec<StepReport>,
-    /// The station.
-    pub station: MacAddr,
+    /// The station; absent: nobody had come with the code of the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub station: Option<MacAddr>,
     /// Microseconds from the notice to the end of the last step.
     pub total_us: u64,
     /// Which join.

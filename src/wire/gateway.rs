@@ -178,7 +178,7 @@ mod tests {
                     took_us: 9,
                 },
             ],
-            station: MacAddr([2, 0, 0, 0, 0, 1]),
+            station: Some(MacAddr([2, 0, 0, 0, 0, 1])),
             total_us: 100,
             incarnation: Incarnation(1),
         };

@@ -199,7 +199,7 @@ pub fn report(cause: Cause, grant: GrantId, incarnation: Incarnation) -> Report 
         grant,
         moved: Traffic { up_bytes: 10, ..Traffic::default() },
         steps: vec![StepReport { step: Step::Flows, outcome: StepOutcome::Done { freed: 3 }, took_us: 40 }],
-        station: station(1),
+        station: Some(station(1)),
         total_us: 90,
         incarnation,
     }

@@ -116,6 +116,11 @@ pub(super) fn station(row: &StationRow) -> Dict {
     dict
 }
 
+/// Empty where nobody is here with the code of a grant.
+pub(super) fn station_or_none(station: Option<crate::model::MacAddr>) -> String {
+    station.map(|station| station.to_string()).unwrap_or_default()
+}
+
 /// [`GrantRow`].
 pub(super) fn grant(row: &GrantRow) -> Dict {
     let origin = match row.origin {
@@ -124,7 +129,8 @@ pub(super) fn grant(row: &GrantRow) -> Dict {
     };
     let mut dict = Dict::from([
         ("id", row.id.to_string().into()),
-        ("station", row.station.to_string().into()),
+        ("station", station_or_none(row.station).into()),
+        ("code", row.code.into()),
         ("origin", origin.into()),
         ("incarnation", row.incarnation.0.into()),
         ("present", row.present.into()),
@@ -164,7 +170,7 @@ pub(super) fn report(report: &Report) -> Dict {
     let mut dict = Dict::from([
         ("cause", report.cause.word().into()),
         ("grant", report.grant.to_string().into()),
-        ("station", report.station.to_string().into()),
+        ("station", station_or_none(report.station).into()),
         ("incarnation", report.incarnation.0.into()),
         ("steps", steps.into()),
         ("total_us", report.total_us.into()),

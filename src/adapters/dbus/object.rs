@@ -149,7 +149,7 @@ pub(super) async fn signal(event: Event, emitter: &SignalEmitter<'_>) -> zbus::R
             Object::evicting(emitter, grant.to_string(), station.to_string(), cause.word()).await
         }
         Event::Evicted { report } => {
-            let (grant, station) = (report.grant.to_string(), report.station.to_string());
+            let (grant, station) = (report.grant.to_string(), codec::station_or_none(report.station));
             Object::evicted(emitter, grant, station, report.cause.word(), codec::report(&report)).await
         }
         Event::Joined { station, interface } => {

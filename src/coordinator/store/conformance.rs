@@ -165,7 +165,7 @@ fn a_report_is_kept_once(open: Open<'_>, dir: &Path) {
         grant: session(1).grant,
         moved: Traffic::default(),
         steps: vec![],
-        station: session(1).station,
+        station: Some(session(1).station),
         total_us: 5,
         incarnation: Incarnation(incarnation),
     };

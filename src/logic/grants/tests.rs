@@ -45,7 +45,7 @@ fn a_notice_for_a_join_that_is_over_changes_nothing() {
     t.input(Input::Take { grant: ONE, incarnation: Some(Incarnation(1)), cause: Cause::Silence });
     t.give(Origin::Coordinator, spec(ONE, BOB, 1));
     assert_eq!(t.words(), ["changed"]);
-    assert_eq!(t.grants.get(ONE).unwrap().station, ANNE);
+    assert_eq!(t.grants.get(ONE).unwrap().station, Some(ANNE));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_eviction_goes_on_after_a_restart() {
     t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Silence });
     let ending: Vec<(Grant, Cause)> =
         t.grants.ending().map(|(grant, cause)| (grant.clone(), cause)).collect();
-    t.grants = Grants::adopt(vec![], true);
+    t.grants = Grants::adopt(vec![], true, t.now);
     t.grants.resume(ending, t.now);
     assert_eq!(t.words(), ["step enforcement for ..:01"]);
 }
@@ -222,8 +222,8 @@ impl World {
                             "history {history}"
                         );
                     }
-                    for grant in grants {
-                        assert!(self.kernel.insert(grant.station, grant.id).is_none(), "history {history}");
+                    for (station, grant) in grants {
+                        assert!(self.kernel.insert(station, grant.id).is_none(), "history {history}");
                     }
                     for target in instead_of {
                         t.input(Input::Superseded { grant: target.grant, moved: Traffic::default() });
@@ -254,17 +254,18 @@ impl World {
                     }
                 }
                 Action::Refresh { grants } => {
-                    for grant in grants {
-                        assert_eq!(self.kernel.get(&grant.station), Some(&grant.id), "history {history}");
+                    for (station, grant) in grants {
+                        assert_eq!(self.kernel.get(&station), Some(&grant.id), "history {history}");
                     }
                 }
                 Action::Rebuild | Action::Changed { .. } => {}
+                Action::Codes | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
             }
         }
         let told: BTreeMap<MacAddr, GrantId> =
-            t.grants.enforced().map(|grant| (grant.station, grant.id)).collect();
+            t.grants.enforced().map(|(station, grant)| (station, grant.id)).collect();
         assert_eq!(self.kernel, told, "history {history}");
-        let held: BTreeSet<MacAddr> = t.grants.held().map(|grant| grant.station).collect();
+        let held: BTreeSet<MacAddr> = t.grants.held().filter_map(|grant| grant.station).collect();
         assert_eq!(held, self.kernel.keys().copied().collect(), "history {history}");
     }
 
@@ -317,13 +318,14 @@ fn word(action: &Action) -> String {
     let short = |mac: MacAddr| format!("..:{:02x}", mac.0[5]);
     match action {
         Action::Enforce { grants, instead_of } => {
-            let mut text = format!("enforce {} at {}", grants[0].id.0[0], short(grants[0].station));
+            let (station, grant) = &grants[0];
+            let mut text = format!("enforce {} at {}", grant.id.0[0], short(*station));
             for target in instead_of {
                 text += &format!(" instead of {}", target.grant.0[0]);
             }
             text
         }
-        Action::Refresh { grants } => format!("refresh {}", grants[0].id.0[0]),
+        Action::Refresh { grants } => format!("refresh {}", grants[0].1.id.0[0]),
         Action::Rebuild => "rebuild".into(),
         Action::Step { step, targets, .. } => {
             let mut text = format!("step {step} for");
@@ -334,6 +336,7 @@ fn word(action: &Action) -> String {
         }
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
         Action::Changed { .. } => "changed".into(),
+        Action::Codes | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid, Traffic,
+    Bssid, Cause, Code, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, Secret, ServiceId,
+    Ssid, Traffic,
 };
 
 /// A request to the gateway.
@@ -22,6 +23,15 @@ pub enum GatewayRequest {
     Grant {
         /// What is granted, in one kernel transaction.
         grants: Vec<GrantAsk>,
+    },
+    /// A grant by hand for whoever comes with a code of its own; [`GrantedCode`].
+    GrantCode {
+        /// For so long; absent: until taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<Millis>,
+        /// So many layer-3 bytes, both directions together; absent: without limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<u64>,
     },
     /// Evicts by hand; [`Evicted`].
     Evict {
@@ -55,6 +65,27 @@ pub struct Granted {
     pub id: GrantId,
     /// The station.
     pub station: MacAddr,
+}
+
+/// A grant that waits for whoever comes with its code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedCode {
+    /// Its id.
+    pub id: GrantId,
+    /// The code, which is shown only here.
+    pub code: Code,
+    /// The networks that it opens.
+    pub networks: Vec<CodeNetwork>,
+}
+
+/// A network that a code opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeNetwork {
+    /// Its name; empty: neither hostapd nor the configuration says it.
+    pub ssid: Ssid,
+    /// What a QR code says (`WIFI:…`); absent: the name cannot be said in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wifi: Option<Secret>,
 }
 
 /// Whom to evict.
@@ -178,8 +209,12 @@ pub struct StationRow {
 pub struct GrantRow {
     /// Its id.
     pub id: GrantId,
-    /// The station.
-    pub station: MacAddr,
+    /// The station; absent: nobody is here with its code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub station: Option<MacAddr>,
+    /// Whether it was made for a code.
+    #[serde(default)]
+    pub code: bool,
     /// Who gave it.
     pub origin: Origin,
     /// Which join.

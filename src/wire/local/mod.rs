@@ -15,8 +15,8 @@ pub use coordinator::{
     SessionRow,
 };
 pub use gateway::{
-    Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted, Layout, LinkState,
-    Severity, StationRow, Target,
+    CodeNetwork, Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted,
+    GrantedCode, Layout, LinkState, Severity, StationRow, Target,
 };
 pub use terminal::{AccessRow, TerminalRequest, TerminalStatus};
 

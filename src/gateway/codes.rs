@@ -1,0 +1,167 @@
+//! Codes of grants, as files and hostapd have them: written, read again, put right; a second device turned away.
+//!
+//! Which code counts and who may stay is decided in `logic/grants/codes.rs`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::effects::{Done, Gateway};
+use crate::adapters::hostapd::{Found, HostapdControl, PskFile};
+use crate::config::gateway::Network;
+use crate::model::{BootTime, Code, GrantId, MacAddr, Refusal, Ssid, sentence};
+use crate::wire::local::CodeNetwork;
+
+/// Between two looks at a file that somebody else keeps editing; hostapd interrupts who is joining when it reads it.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a station that is one too many is sent away: AUTHORIZED_ACCESS_LIMIT_REACHED (IEEE 802.11-2020, table 9-49).
+const ONE_TOO_MANY: u16 = 46;
+
+/// What remains to be said to hostapd after the files were written.
+pub(super) struct ToRead {
+    hostapd: HostapdControl,
+    bsses: Vec<String>,
+    unwritten: Option<String>,
+}
+
+impl ToRead {
+    /// Lets each BSS read its file, and forget cached keys; why that went wrong somewhere.
+    pub async fn carry_out(self) -> Result<(), String> {
+        let mut failures: Vec<String> = self.unwritten.into_iter().collect();
+        for bss in &self.bsses {
+            if let Err(error) = self.hostapd.read_codes(bss).await {
+                failures.push(format!("{bss} may still take the code: {}", sentence(&error)));
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    }
+}
+
+impl Gateway {
+    /// Lets files and hostapd have the codes that count; hostapd later.
+    pub fn hold_codes(&mut self, now: BootTime) {
+        let to_read = self.write_codes(now);
+        self.read_later(to_read);
+    }
+
+    fn read_later(&mut self, to_read: ToRead) {
+        self.pending.push(Box::pin(async move {
+            if let Err(why) = to_read.carry_out().await {
+                tracing::warn!(why, "codes");
+            }
+            Done::Nothing
+        }));
+    }
+
+    /// Lets the files have the codes that count.
+    pub fn write_codes(&mut self, now: BootTime) -> ToRead {
+        self.psk_files_at = None;
+        let wanted: Vec<PathBuf> = self.code_networks().filter_map(|one| one.wpa_psk_file.clone()).collect();
+        for path in &wanted {
+            if self.psk_files.iter().all(|file| file.path() != path) {
+                self.psk_files.push(PskFile::new(path));
+            }
+        }
+        let mut changed = Vec::new();
+        let mut edited = Vec::new();
+        self.unwritten.clear();
+        for file in &mut self.psk_files {
+            // One that is no longer configured is emptied: hostapd does not start where it is missing.
+            let counts = wanted.iter().any(|path| path == file.path());
+            match file.hold(self.grants.codes().filter(|_| counts)) {
+                Ok(Found::Same) => {}
+                Ok(Found::Ours) => changed.push(file.path().to_owned()),
+                Ok(Found::Edited) => {
+                    changed.push(file.path().to_owned());
+                    edited.push(file.path().display().to_string());
+                }
+                Err(error) => self.unwritten.push(sentence(&error)),
+            }
+        }
+        self.psk_files.retain(|file| wanted.iter().any(|path| path == file.path()));
+        for path in edited {
+            let sentence = format!(
+                "{path} was changed by somebody else and is as it was: the gateway writes it; `wayleave grant --code` makes codes"
+            );
+            self.drop_outside(Refusal::new("codes-edited", sentence));
+            self.psk_files_at = Some(now + LOOK_PAUSE);
+        }
+        let unwritten = self.unwritten.first().cloned();
+        if let Some(why) = &unwritten {
+            tracing::error!(
+                why,
+                "codes that are not in the file open nothing, and one that ended may still do; trying again"
+            );
+            self.psk_files_at = Some(now + LOOK_PAUSE);
+        }
+        ToRead { hostapd: self.hostapd.clone(), bsses: self.bsses_reading(&changed), unwritten }
+    }
+
+    /// A BSS serves: it may have read its file before the last change.
+    pub fn read_codes_at(&mut self, bss: String) {
+        if self.network_at(&bss).is_none_or(|network| network.wpa_psk_file.is_none()) {
+            return;
+        }
+        self.read_later(ToRead { hostapd: self.hostapd.clone(), bsses: vec![bss], unwritten: None });
+    }
+
+    pub fn turn_away(&mut self, bss: String, station: MacAddr) {
+        let hostapd = self.hostapd.clone();
+        self.pending.push(Box::pin(async move {
+            if let Err(error) = hostapd.turn_away(&bss, station, ONE_TOO_MANY).await {
+                tracing::warn!(error = sentence(&error), "a station that has no right to be there stays");
+            }
+            Done::Nothing
+        }));
+    }
+
+    pub fn probe(&mut self, grant: GrantId, station: MacAddr) {
+        let hostapd = self.hostapd.clone();
+        self.pending.push(Box::pin(async move {
+            // Who cannot be asked is taken to be there: nobody loses access by a question.
+            let there = hostapd.answers(station).await.unwrap_or(true);
+            Done::Probed { grant, station, there }
+        }));
+    }
+
+    /// The networks that a code opens, each by its name.
+    pub fn opened_by(&self, code: &Code) -> Vec<CodeNetwork> {
+        let mut ssids: Vec<Ssid> = Vec::new();
+        for network in self.code_networks() {
+            let served = self.presence.bsses().iter();
+            let served = served
+                .filter(|(bss, _)| self.network_at(bss).is_some_and(|at| at.interface == network.interface));
+            let keyed = self.hostapd.bsses();
+            let mut named: Vec<Ssid> = served
+                .filter(|(name, _)| keyed.iter().any(|info| info.name == **name && info.takes_codes()))
+                .map(|(_, bss)| bss.ssid.clone())
+                .collect();
+            if named.is_empty() {
+                named.push(network.ssid.clone());
+            }
+            ssids.extend(named);
+        }
+        ssids.sort();
+        ssids.dedup();
+        ssids.into_iter().map(|ssid| CodeNetwork { wifi: code.wifi(&ssid), ssid }).collect()
+    }
+
+    /// The networks that codes open.
+    pub fn code_networks(&self) -> impl Iterator<Item = &Network> {
+        self.settings.networks.iter().filter(|network| network.wpa_psk_file.is_some())
+    }
+
+    /// The network that a BSS is an access point of.
+    pub fn network_at(&self, bss: &str) -> Option<&Network> {
+        self.world.network_of(&self.settings, self.world.index(bss)?)
+    }
+
+    fn bsses_reading(&self, files: &[PathBuf]) -> Vec<String> {
+        let names = self.presence.bsses().keys();
+        let reads = |bss: &&String| {
+            let file = self.network_at(bss).and_then(|network| network.wpa_psk_file.as_ref());
+            file.is_some_and(|file| files.contains(file))
+        };
+        names.filter(reads).cloned().collect()
+    }
+}

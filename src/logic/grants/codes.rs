@@ -1,0 +1,306 @@
+//! Grants by code: who comes with a code is the station of its grant, whatever its address.
+//!
+//! ```text
+//!                 a station associates with the key
+//!   nobody here ------------------------------------> station A ---- another one, B, associates with the key
+//!        ^                                             |    ^              |
+//!        +---------------------------------------------+    |   A answers: B is turned away
+//!                 A's last association with it ends         +-- A does not: A is turned away, B is the station
+//! ```
+//!
+//! A code is for one device at a time. **Who is there stays**: a code that was seen by somebody else is of no use
+//! while its device is on the air, and a device that has changed its address (and so left nothing behind that
+//! answers) goes on at once. Displacing the first one instead would let whoever copied a code throw its owner out;
+//! against one who was there first the owner of the gateway has `evict`.
+//!
+//! **Only who carries nothing else**: a station is let in by code only while each of its associations with this
+//! gateway was made with that code. Who imitates its address elsewhere, on an open BSS or with a code of his own, is
+//! turned away there, and until he is gone nobody passes under that address.
+//!
+//! Held to, for every short history, by `codes_tests::no_short_history_breaks_the_rules_of_codes`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Action, Grant, Grants, MOST_GRANTS};
+use crate::model::{BootTime, Code, GrantId, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal, Step};
+
+/// How long after a start hostapd may take to say that a station which was let in before is still there.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The most codes: hostapd tries each of them on every station that joins.
+const MOST_CODES: usize = 1000;
+
+/// Who is associated where, and with which key. Plain lists: there are a few dozen stations on most gateways.
+#[derive(Debug, Default)]
+pub(super) struct Air {
+    associations: Vec<(MacAddr, String, Option<KeyId>)>,
+    /// Grants whose station is being asked whether it is there.
+    probing: BTreeSet<GrantId>,
+    /// Grants whose station was let in before the start and has not been heard of yet; until when that is waited for.
+    unheard: Vec<(GrantId, BootTime)>,
+}
+
+impl Air {
+    /// Its station is let in now, and hostapd has said nothing yet.
+    pub fn expect(&mut self, grant: &Grant, now: BootTime) {
+        if grant.code.is_some() && grant.station.is_some() {
+            self.unheard.push((grant.id, now + PATIENCE));
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        self.unheard.iter().map(|(_, until)| *until).min()
+    }
+
+    /// Whether no association of the station was made without this key.
+    pub fn is_alone(&self, station: MacAddr, key: KeyId) -> bool {
+        self.beside(station, key).next().is_none()
+    }
+
+    /// The BSSes at which the station is otherwise than with this key.
+    fn beside(&self, station: MacAddr, key: KeyId) -> impl Iterator<Item = &String> {
+        let own =
+            self.associations.iter().filter(move |(who, _, with)| *who == station && *with != Some(key));
+        own.map(|(_, bss, _)| bss)
+    }
+
+    /// The BSSes at which the station is with this key.
+    fn with(&self, station: MacAddr, key: KeyId) -> Vec<String> {
+        let own = self.associations.iter().filter(|(who, _, with)| *who == station && *with == Some(key));
+        own.map(|(_, bss, _)| bss.clone()).collect()
+    }
+
+    /// The stations that are somewhere with this key, by address.
+    fn carriers(&self, key: KeyId) -> BTreeSet<MacAddr> {
+        self.associations.iter().filter(|(_, _, with)| *with == Some(key)).map(|(who, ..)| *who).collect()
+    }
+
+    /// The keys with which the station is somewhere.
+    fn keys(&self, station: MacAddr) -> impl Iterator<Item = KeyId> {
+        self.associations.iter().filter(move |(who, ..)| *who == station).filter_map(|(_, _, with)| *with)
+    }
+
+    /// With which key the station is at a BSS, if it is there.
+    fn known(&self, bss: &str, station: MacAddr) -> Option<Option<KeyId>> {
+        self.associations.iter().find(|(who, at, _)| *who == station && at == bss).map(|(_, _, with)| *with)
+    }
+
+    /// Takes down an association, or its end.
+    fn note(&mut self, bss: &str, station: MacAddr, now: Option<Option<KeyId>>) {
+        self.associations.retain(|(who, at, _)| *who != station || at != bss);
+        self.associations.extend(now.map(|key| (station, bss.to_owned(), key)));
+    }
+
+    fn is_unheard(&self, id: GrantId) -> bool {
+        self.unheard.iter().any(|(other, _)| *other == id)
+    }
+
+    fn heard(&mut self, id: GrantId) {
+        self.unheard.retain(|(other, _)| *other != id);
+    }
+}
+
+impl Grants {
+    /// Whether a grant by code would be taken.
+    pub fn check_code(&self) -> Result<(), Refusal> {
+        let codes = self.codes().count() + 1;
+        if codes > MOST_CODES {
+            let sentence =
+                format!("{codes} codes would count at once; {MOST_CODES} are the most; evict some");
+            return Err(Refusal::new("too-many-codes", sentence));
+        }
+        if self.held.len() >= MOST_GRANTS {
+            let sentence = format!("{MOST_GRANTS} grants are held, which are the most");
+            return Err(Refusal::new("too-many-grants", sentence));
+        }
+        Ok(())
+    }
+
+    /// The codes that count.
+    pub fn codes(&self) -> impl Iterator<Item = (KeyId, &Code)> {
+        self.held.values().filter_map(|grant| Some((grant.id.key_id(), grant.code.as_ref()?)))
+    }
+
+    pub(super) fn give_code(
+        &mut self,
+        id: GrantId,
+        code: Code,
+        lease: Option<Duration>,
+        quota: Option<u64>,
+        now: BootTime,
+    ) {
+        if self.held.contains_key(&id) {
+            return;
+        }
+        self.hold(Grant {
+            id,
+            station: None,
+            code: Some(code),
+            origin: Origin::Owner,
+            holder: Holder::Station,
+            incarnation: Incarnation(1),
+            deadline: lease.map(|lease| now + lease),
+            quota,
+        });
+        self.actions.push_back(Action::Codes);
+        self.actions.push_back(Action::Changed { by_hand: true });
+    }
+
+    pub(super) fn associated(&mut self, bss: String, station: MacAddr, key: Option<KeyId>, now: BootTime) {
+        self.air.note(&bss, station, Some(key));
+        self.look_at(station, now);
+        // hostapd still had a code that counts no longer. Whoever is being evicted is sent away by the wave.
+        if key.is_some_and(|key| self.by_key(key).is_none()) && !self.is_leaving(station) {
+            self.actions.push_back(Action::TurnAway { bss, station });
+        }
+    }
+
+    pub(super) fn disassociated(&mut self, bss: &str, station: MacAddr, now: BootTime) {
+        self.air.note(bss, station, None);
+        self.look_at(station, now);
+    }
+
+    pub(super) fn listed(&mut self, bss: &str, stations: Vec<(MacAddr, Option<KeyId>)>, now: BootTime) {
+        let here: BTreeSet<MacAddr> = stations.iter().map(|(station, _)| *station).collect();
+        let before =
+            self.air.associations.iter().filter(|(_, at, _)| at == bss).map(|(station, ..)| *station);
+        let gone: Vec<MacAddr> = before.filter(|station| !here.contains(station)).collect();
+        for station in gone {
+            self.disassociated(bss, station, now);
+        }
+        for (station, key) in stations {
+            let is_new = self.air.known(bss, station) != Some(key);
+            if is_new || key.is_some_and(|key| self.by_key(key).is_none()) {
+                self.associated(bss.to_owned(), station, key, now);
+            }
+        }
+    }
+
+    pub(super) fn probed(&mut self, id: GrantId, asked: MacAddr, there: bool, now: BootTime) {
+        if !self.air.probing.remove(&id) {
+            return;
+        }
+        let Some(station) = self.held.get(&id).and_then(|grant| grant.station) else { return };
+        let key = id.key_id();
+        if station != asked {
+            return self.look(id, now);
+        }
+        let rivals = self.rivals(id, station);
+        let leave = if there {
+            rivals
+        } else if rivals.is_empty() {
+            return;
+        } else {
+            vec![station]
+        };
+        for station in leave {
+            for bss in self.air.with(station, key) {
+                if !there {
+                    // It is gone; hostapd has not noticed.
+                    self.air.note(&bss, station, None);
+                }
+                self.actions.push_back(Action::TurnAway { bss, station });
+            }
+        }
+        if !there {
+            self.air.heard(id);
+            self.look(id, now);
+            // Somebody may have waited for its address.
+            self.look_at(station, now);
+        }
+    }
+
+    /// A code counts no longer. `evicted`: the station that a wave sends away.
+    pub(super) fn code_ended(&mut self, id: GrantId, evicted: Option<MacAddr>) {
+        self.air.probing.remove(&id);
+        self.air.heard(id);
+        let key = id.key_id();
+        for station in self.air.carriers(key).into_iter().filter(|station| Some(*station) != evicted) {
+            for bss in self.air.with(station, key) {
+                self.actions.push_back(Action::TurnAway { bss, station });
+            }
+        }
+        if evicted.is_none() {
+            self.actions.push_back(Action::Codes);
+        }
+    }
+
+    pub(super) fn give_up_waiting(&mut self, now: BootTime) {
+        let over: Vec<GrantId> =
+            self.air.unheard.iter().filter(|(_, until)| *until <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            self.air.heard(id);
+            self.look(id, now);
+        }
+    }
+
+    /// Looks at every grant by code that concerns the station: first at those it has.
+    pub(super) fn look_at(&mut self, station: MacAddr, now: BootTime) {
+        let own = self.by_station.get(&station).cloned().unwrap_or_default();
+        let by_key: BTreeSet<GrantId> = self.air.keys(station).filter_map(|key| self.by_key(key)).collect();
+        let others: Vec<GrantId> = by_key.difference(&own).copied().collect();
+        for id in own.into_iter().chain(others) {
+            self.look(id, now);
+        }
+    }
+
+    /// Brings a grant by code to what is known of its carriers.
+    fn look(&mut self, id: GrantId, now: BootTime) {
+        let Some(grant) = self.held.get(&id).filter(|grant| grant.code.is_some()) else { return };
+        let (key, before) = (id.key_id(), grant.station);
+        let carriers = self.air.carriers(key);
+        let heard = before.is_some_and(|station| carriers.contains(&station));
+        if heard {
+            self.air.heard(id);
+        }
+        let stays = before.filter(|_| heard || self.air.is_unheard(id));
+        let station = stays.or_else(|| carriers.into_iter().find(|station| !self.is_anothers(*station, id)));
+        if station != before {
+            let moved = Grant { station, ..grant.clone() };
+            self.hold(moved);
+            self.actions.push_back(Action::Changed { by_hand: false });
+        }
+        self.settle([before, station].into_iter().flatten().collect(), BTreeMap::new(), now);
+        let Some(station) = station else { return };
+        for bss in self.air.beside(station, key) {
+            self.actions.push_back(Action::TurnAway { bss: bss.clone(), station });
+        }
+        if !self.rivals(id, station).is_empty() && self.air.probing.insert(id) {
+            self.actions.push_back(Action::Probe { grant: id, station });
+        }
+    }
+
+    /// Who else is here with the code.
+    pub(super) fn rivals(&self, id: GrantId, station: MacAddr) -> Vec<MacAddr> {
+        let mut rivals = self.air.carriers(id.key_id());
+        rivals.remove(&station);
+        rivals.into_iter().filter(|rival| !self.is_anothers(*rival, id)).collect()
+    }
+
+    /// Whether a wave is about to send the station away.
+    fn is_leaving(&self, station: MacAddr) -> bool {
+        let waves = self.waves.values().filter(|wave| wave.step <= Step::Association);
+        let mut targets = waves.flat_map(|wave| &wave.targets);
+        targets.any(|target| !target.let_go && target.grant.station == Some(station))
+    }
+
+    /// Whether a station has come with another code.
+    fn is_anothers(&self, station: MacAddr, id: GrantId) -> bool {
+        let own = self.by_station.get(&station).into_iter().flatten();
+        own.filter(|other| **other != id)
+            .filter_map(|other| self.held.get(other))
+            .any(|other| other.code.is_some())
+    }
+
+    /// The grant that hostapd calls so.
+    fn by_key(&self, key: KeyId) -> Option<GrantId> {
+        let mut first = [0; 16];
+        first[..12].copy_from_slice(&key.0);
+        let following = self.held.range(GrantId(first)..);
+        following
+            .take_while(|(id, _)| id.key_id() == key)
+            .find(|(_, grant)| grant.code.is_some())
+            .map(|(id, _)| *id)
+    }
+}
