@@ -33,7 +33,8 @@ pub const EXAMPLES: &str = "Examples:\n";
 #[cfg(feature = "gateway")]
 const GRANT: &str = "Examples:
   wayleave grant 02:00:5e:10:00:01
-  wayleave grant 02:00:5e:10:00:01 02:00:5e:10:00:02 --for 2h --quota 500MB";
+  wayleave grant 02:00:5e:10:00:01 02:00:5e:10:00:02 --for 2h --quota 500MB
+  wayleave grant --code --for 2h";
 
 #[cfg(feature = "coordinator")]
 const CLAIM: &str = "Examples:
@@ -117,7 +118,11 @@ pub enum GatewayVerb {
     Stations,
     /// List the grants that are enforced
     Grants,
-    /// Let stations in: for good, or for a time or a quota
+    /// Let stations in, or whoever has a code: for good, or for a time or a quota
+    ///
+    /// A code opens the networks that have a wpa_psk_file, for one device at a time, whatever its address. It is shown
+    /// once: as a QR code that a telephone joins with, and as 64 digits in eight groups, to be typed without blanks
+    /// where a password is asked for. While its device is there, another one with the same code is turned away.
     #[command(after_help = GRANT)]
     Grant(GrantArgs),
     /// End a grant and free everything that its station held
@@ -142,8 +147,15 @@ pub enum GatewayVerb {
 #[derive(Debug, Args)]
 pub struct GrantArgs {
     /// Addresses of stations; all are let in, or none
-    #[arg(value_name = "MAC", required = true, value_parser = parse_station)]
+    #[arg(value_name = "MAC", required_unless_present = "code", value_parser = parse_station)]
     pub stations: Vec<MacAddr>,
+    /// Instead of a station's address: make a code, for whoever comes with it
+    #[arg(long, conflicts_with = "stations")]
+    pub code: bool,
+    /// Write the QR code to this file, too; whoever can read it can join
+    #[cfg(feature = "qr")]
+    #[arg(long, value_name = "FILE", requires = "code", conflicts_with = "stations")]
+    pub svg: Option<PathBuf>,
     /// How long, as 90s, 15m, 2h or 7d; for good if absent
     #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
     pub lease: Option<Millis>,

@@ -1,7 +1,7 @@
 //! The command line of an owner: asks a daemon on the same machine, shows the answer.
 //!
 //! One file per verb. No decision is taken here and nothing is touched but the control socket, standard
-//! output and, for `config check`, the file to be checked.
+//! output and the file that is named: to be checked by `config check`, to be written by `grant --svg`.
 //!
 //! Read next: [`args`] for what can be said, [`client`] for how it is asked, [`failure`] for exit codes.
 #![forbid(unsafe_code)]
@@ -28,6 +28,8 @@ mod grants;
 #[cfg(feature = "docs")]
 mod man;
 pub mod output;
+#[cfg(feature = "qr")]
+mod qr;
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 pub mod start;
 #[cfg(feature = "gateway")]

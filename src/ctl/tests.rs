@@ -96,7 +96,7 @@ fn octets_are_read_and_beacons_shown() {
 }
 
 #[test]
-#[cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal", not(feature = "docs")))]
+#[cfg(all(feature = "qr", feature = "coordinator", feature = "terminal", not(feature = "docs")))]
 fn help_is_as_the_golden_files_have_it() {
     let mut text = String::new();
     let mut command = Cli::command();
@@ -105,7 +105,7 @@ fn help_is_as_the_golden_files_have_it() {
     golden("help.txt", &text);
 }
 
-#[cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal", not(feature = "docs")))]
+#[cfg(all(feature = "qr", feature = "coordinator", feature = "terminal", not(feature = "docs")))]
 fn help(command: &clap::Command, text: &mut String) {
     if command.get_name() == "help" {
         return;
@@ -372,11 +372,11 @@ mod gateway {
     use crate::ctl::output::Output;
     use crate::ctl::{doctor, evict, grant, grants, stations, status, watch};
     use crate::model::{
-        Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid,
+        Bssid, Cause, Code, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid,
         Step, StepOutcome, StepReport, Traffic,
     };
     use crate::wire::local::{
-        Event, Finding, GatewayStatus, GrantRow, Granted, Layout, LinkState,
+        CodeNetwork, Event, Finding, GatewayStatus, GrantRow, Granted, GrantedCode, Layout, LinkState,
         Severity, StationRow, Target,
     };
 
@@ -394,10 +394,26 @@ mod gateway {
             ("grant --quota 2GiB 02:00:5e:10:00:01 02:00:5e:10:00:02", 2, None, Some(2 << 30)),
         ] {
             let Command::Verb(GatewayVerb::Grant(asked)) = said(line).command else { panic!("{line}") };
-            let GrantArgs { stations, lease: found, quota: found_quota } = asked;
+            let GrantArgs { stations, code: false, lease: found, quota: found_quota, .. } = asked else {
+                panic!("{line}")
+            };
             assert_eq!(stations.len(), count, "{line}");
             assert_eq!((stations[0], found, found_quota), (MAC, lease.map(Millis), quota), "{line}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "qr")]
+    fn a_code_is_for_whoever_comes_with_it() {
+        let Command::Verb(GatewayVerb::Grant(asked)) = said("grant --code --for 2h --svg x.svg").command
+        else {
+            panic!()
+        };
+        assert!(asked.code && asked.stations.is_empty() && asked.lease == Some(Millis(7_200_000)));
+        assert_eq!(asked.svg.as_deref(), Some(Path::new("x.svg")));
+        refused("grant", "required arguments", "<MAC>");
+        refused("grant --code 02:00:5e:10:00:01", "cannot be used with", "--code");
+        refused("grant 02:00:5e:10:00:01 --svg x", "cannot be used with", "--svg");
     }
 
     #[test]
@@ -541,6 +557,17 @@ mod gateway {
         let granted = [Granted { id: GRANT, station: MAC }];
         let terms = "for 2 h, up to 500.0 MB";
         golden("grant.txt", &text(|output| grant::show(&granted, terms, output)));
+        let code = Code::new(std::array::from_fn(|at| at as u8 * 8));
+        let network = |name: &[u8]| {
+            let ssid = Ssid::new(name.to_vec()).unwrap();
+            CodeNetwork { wifi: code.wifi(&ssid), ssid }
+        };
+        let networks = vec![network("Café am Eck".as_bytes()), network(b"\xff\x1b[2J"), network(b"")];
+        let granted = GrantedCode { id: GRANT, networks, code };
+        let shown = text(|output| grant::show_code(&granted, terms, output));
+        assert!(shown.contains(granted.code.groups().expose()), "{shown}");
+        #[cfg(feature = "qr")]
+        golden("grant-code.txt", &text(|output| grant::show_code(&granted, terms, output)));
         let nobody = Report { station: None, steps: vec![], ..report(true) };
         golden(
             "evict.txt",
