@@ -1,5 +1,6 @@
 //! What is wrong with this machine, and what to do about it.
 
+use super::code_findings;
 use super::effects::{Done, Gateway};
 use crate::adapters::conntrack::{Conntrack, Support};
 use crate::adapters::dhcp::{Dhcp, DhcpError};
@@ -19,6 +20,7 @@ pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
     findings.extend(networks(gateway));
     findings.push(hostapd(gateway));
     findings.push(beacon(gateway));
+    findings.extend(code_findings::codes(gateway));
     findings.push(coordinator(gateway));
     if gateway.restored > 0 {
         findings.push(finding(
@@ -38,8 +40,12 @@ pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
     }
     let conntrack = gateway.conntrack.clone();
     let dhcp = gateway.dhcp.clone();
+    let hostapd = gateway.code_networks().next().map(|_| gateway.hostapd.clone());
     let lease_file = gateway.settings.lease_file.display().to_string();
     gateway.pending.push(Box::pin(async move {
+        if let Some(hostapd) = hostapd {
+            findings.extend(code_findings::wpa3(&hostapd).await);
+        }
         findings.push(flows(&conntrack).await);
         findings.push(leases(&dhcp, &lease_file).await);
         Done::Doctor(reply, findings)
@@ -269,6 +275,6 @@ async fn leases(dhcp: &Dhcp, lease_file: &str) -> Finding {
     }
 }
 
-fn finding(word: &str, severity: Severity, found: String, advice: &str) -> Finding {
+pub(super) fn finding(word: &str, severity: Severity, found: String, advice: &str) -> Finding {
     Finding { word: word.into(), severity, found, advice: advice.into() }
 }

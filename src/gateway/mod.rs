@@ -9,6 +9,7 @@
 
 mod associations;
 mod beacon;
+mod code_findings;
 mod codes;
 mod doctor;
 mod drive;
