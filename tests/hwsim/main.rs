@@ -9,11 +9,15 @@ mod support;
 
 mod air;
 mod capture;
+mod codes;
 mod forger;
 mod stage;
 
 mod beacon;
 mod beacon_reload;
+mod changed_address;
+mod code_join;
+mod evicted_code;
 mod forged_deauth;
 mod hostapd_restart;
 mod isolation;
@@ -23,7 +27,10 @@ mod odd_names;
 mod radio_off;
 mod silence;
 mod sleeping;
+mod spoofed_address;
+mod stolen_code;
 mod two_bsses;
+mod two_codes;
 mod wrong_code;
 
 /// A folder that is in no line above would be a scenario that is never run.

@@ -10,6 +10,7 @@
 //! The rest is [`Lab`]'s. The other way (a telephone's, say) leads to the coordinator only: with it a terminal
 //! asks before it has joined, as it has to. All share one channel, so that all hear each other.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -50,6 +51,8 @@ pub struct Script<'a> {
     pub spare: u16,
     /// What the gateway says opens the network.
     pub passphrase: &'a str,
+    /// Whether each grant has a code, in the file that hostapd's configurations call `CODES`.
+    pub codes: bool,
     /// The stations' wpa_supplicant. Unless told otherwise it looks for access points on two channels only, which
     /// takes a tenth of the time.
     pub wpa_supplicant: &'a str,
@@ -67,6 +70,7 @@ impl Default for Script<'_> {
             stations: 1,
             spare: 0,
             passphrase: PASSPHRASE,
+            codes: false,
             wpa_supplicant: "freq_list=2412 2437\n",
             gateway: "",
             timing: TIMING,
@@ -102,6 +106,14 @@ impl Stage {
             let station = on_air(&lab, number, &air.radios[served + usize::from(number) - 1]);
             lab.stations.push(station);
         }
+        let coordinator = CoordinatorDaemon::start(&lab, script.timing);
+        let network = match script.codes {
+            true => format!("wpa_psk_file = \"{}\"\n", code_file(&lab).display()),
+            false => format!("passphrase = \"{}\"\n", script.passphrase),
+        };
+        let mut gateway = Gateway::sharing(&lab, &network, script.gateway);
+        gateway.enrol(&coordinator);
+        // hostapd does not start before the file of codes is there.
         let access_points = script.access_points.iter().zip(&air.radios).enumerate();
         let access_points = access_points.map(|(number, (lines, radio))| {
             let interface = format!("ap{}", number + 1);
@@ -109,10 +121,6 @@ impl Stage {
             serve(&lab, &interface, lines)
         });
         let access_points = access_points.collect();
-        let coordinator = CoordinatorDaemon::start(&lab, script.timing);
-        let network = format!("passphrase = \"{}\"\n", script.passphrase);
-        let mut gateway = Gateway::sharing(&lab, &network, script.gateway);
-        gateway.enrol(&coordinator);
         wait_until("the gateway to have found hostapd", SOON, || {
             gateway.ask(json!({"verb": "status"}))["bsses"] == served
         });
@@ -168,10 +176,18 @@ impl Stage {
     /// `more`: further lines of `SET_NETWORK`.
     #[track_caller]
     pub fn associate(&self, station: usize, ssid: &str, passphrase: &str, more: &[&str]) {
+        let psk = format!("psk \"{passphrase}\"");
+        let more: Vec<&str> = more.iter().copied().chain([psk.as_str()]).collect();
+        self.select(station, ssid, &more);
+    }
+
+    /// The same, with whatever opens it among the lines of `SET_NETWORK`.
+    #[track_caller]
+    pub fn select(&self, station: usize, ssid: &str, lines: &[&str]) {
         let supplicant = &self.supplicants[station];
         let id = supplicant.command("ADD_NETWORK").trim().to_owned();
-        let network = [format!("ssid \"{ssid}\""), format!("psk \"{passphrase}\""), "scan_freq 2412".into()];
-        for line in network.into_iter().chain(more.iter().map(|&line| line.into())) {
+        let network = [format!("ssid \"{ssid}\""), "scan_freq 2412".into()];
+        for line in network.into_iter().chain(lines.iter().map(|&line| line.into())) {
             assert_eq!(supplicant.command(&format!("SET_NETWORK {id} {line}")), "OK\n", "{line}");
         }
         assert_eq!(supplicant.command(&format!("SELECT_NETWORK {id}")), "OK\n");
@@ -205,9 +221,15 @@ impl Stage {
     }
 }
 
+/// The file of codes.
+pub fn code_file(lab: &Lab) -> PathBuf {
+    lab.path().join("gateway/run/guest.psk")
+}
+
 /// hostapd on an interface that is to be a port of the guests' bridge.
 #[track_caller]
 pub fn serve(lab: &Lab, interface: &str, lines: &str) -> Hostapd {
+    let lines = lines.replace("CODES", &code_file(lab).display().to_string());
     let lines = format!("driver=nl80211\nbridge={}\n{lines}", lab::BRIDGE);
     Hostapd::with(&lab.gateway, interface, lab.path(), &lines)
 }
