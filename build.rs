@@ -34,6 +34,13 @@ fn main() {
     // Relative relocations as a bitmap (SHT_RELR; glibc 2.36, musl 1.2.4): a twentieth of their size otherwise
     // written out. A linker that cannot do it for its architecture says so and goes on.
     println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    // The same instructions twice are kept once: much of what generic code becomes is. Rust promises no function an
+    // address of its own. LLD can do that, with which rustc links for this target by itself; GNU ld cannot.
+    if env::var("TARGET").as_deref() == Ok("x86_64-unknown-linux-gnu")
+        && env::var_os("RUSTC_LINKER").is_none()
+    {
+        println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
+    }
     println!("cargo::rustc-cfg=no_unwind_tables");
 }
 

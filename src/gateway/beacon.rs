@@ -10,7 +10,7 @@ use super::effects::{Done, Gateway};
 use crate::adapters::hostapd::{HostapdControl, HostapdError};
 use crate::config::gateway::Settings;
 use crate::logic::beacon::{Action, Announcer, Answer, Input};
-use crate::model::{BeaconEpoch, BeaconSecret, BootTime, Bssid, sentence};
+use crate::model::{BeaconEpoch, BeaconSecret, BootTime, Bssid, Gather, sentence};
 use crate::wire::beacon::Announcement;
 use crate::wire::gateway::BeaconReport;
 use crate::wire::sign::random;
@@ -62,7 +62,7 @@ impl Gateway {
                 index.is_some_and(|index| self.world.is_shared(&self.settings, index))
             })
             .map(|(name, bss)| (name.clone(), bss.bssid))
-            .collect();
+            .gather();
         if let Some(beacons) = &mut self.beacons {
             beacons.untold.retain(|bss, _| served.contains_key(bss));
         }

@@ -35,7 +35,8 @@ use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{
-    BootTime, Cause, Code, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Millis, Origin, Refusal, sentence,
+    BootTime, Cause, Code, Gather, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Millis, Origin, Refusal,
+    sentence,
 };
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::gateway::ToGateway;
@@ -522,7 +523,7 @@ impl Drive {
                     .filter(|info| info.state.authorized)
                     .map(|info| (info.mac, key_id(info.keyid.as_deref())))
                     .collect();
-                let here: BTreeSet<MacAddr> = listed.iter().map(|(station, _)| *station).collect();
+                let here: BTreeSet<MacAddr> = listed.iter().map(|(station, _)| *station).gather();
                 gateway
                     .grants
                     .handle_input(grants::Input::Listed { bss: bss.clone(), stations: listed }, now);
@@ -531,7 +532,7 @@ impl Drive {
                     .stations()
                     .filter(|(_, found)| found.bsses.contains(&bss))
                     .map(|(station, _)| station)
-                    .collect();
+                    .gather();
                 for station in here.difference(&known).copied() {
                     gateway.presence.handle_input(presence::Input::Associated { bss: bss.clone(), station });
                     gateway.list_at.get_or_insert(now + LIST_AFTER);

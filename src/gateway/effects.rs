@@ -31,7 +31,7 @@ use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{BootTime, Bssid, GrantId, MacAddr, Origin, ServiceId, StepOutcome, Traffic};
+use crate::model::{BootTime, Bssid, Gather, GrantId, MacAddr, Origin, ServiceId, StepOutcome, Traffic};
 use crate::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway, grants_digest};
 use crate::wire::local::{Event, Evicted, LinkState};
 
@@ -217,7 +217,7 @@ impl Gateway {
                 }
                 let left = instead_of.iter().map(|target| target.station);
                 self.unpin_stations(
-                    &left.filter(|station| self.grants.of_station(*station).is_none()).collect(),
+                    &left.filter(|station| self.grants.of_station(*station).is_none()).gather(),
                 );
                 if self.snapshot_at.is_none() {
                     self.snapshot_at = Some(now + SNAPSHOT_EVERY);
@@ -258,7 +258,7 @@ impl Gateway {
     fn stands(&mut self, ruleset: Ruleset, now: BootTime) {
         self.rebuild_at = None;
         self.refused = false;
-        self.pinned = ruleset.pins.into_iter().collect();
+        self.pinned = ruleset.pins.into_iter().gather();
         self.rebuilt_at = now;
     }
 
@@ -392,7 +392,7 @@ impl Gateway {
     /// The addresses of a station that was granted are its own.
     fn pin_station(&mut self, station: MacAddr) {
         let Some(found) = self.presence.get(station) else { return };
-        let own: BTreeSet<IpAddr> = found.addresses.keys().copied().collect();
+        let own: BTreeSet<IpAddr> = found.addresses.keys().copied().gather();
         let add: Vec<(IpAddr, MacAddr)> =
             self.presence.pins().filter(|(ip, mac)| *mac == station && own.contains(ip)).collect();
         self.pin(&add, &[]);

@@ -14,7 +14,7 @@ use super::effects::{Done, Gateway};
 use crate::adapters::dhcp::DhcpError;
 use crate::adapters::rtnetlink::Deleted;
 use crate::logic::grants::{self, Target};
-use crate::model::{BootTime, GrantId, MacAddr, Step, StepOutcome, sentence};
+use crate::model::{BootTime, Gather, GrantId, MacAddr, Step, StepOutcome, sentence};
 use crate::wire::gateway::{FromGateway, Presence};
 
 /// What was known of a station when its eviction began.
@@ -48,7 +48,7 @@ pub(super) fn start(gateway: &mut Gateway, wave: u64, step: Step, targets: &[Tar
 }
 
 fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTime) {
-    let known = targets.iter().map(|target| (target.grant, known(gateway, target.station))).collect();
+    let known = targets.iter().map(|target| (target.grant, known(gateway, target.station))).gather();
     gateway.waves.insert(wave, known);
     gateway.running_changed = true;
     let stations: Vec<(MacAddr, Option<GrantId>)> =
@@ -69,7 +69,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
             (targets.iter().map(|target| (target.grant, failed(&error))).collect(), BTreeMap::new())
         }
     };
-    let stations: BTreeSet<MacAddr> = targets.iter().map(|target| target.station).collect();
+    let stations: BTreeSet<MacAddr> = targets.iter().map(|target| target.station).gather();
     gateway.unpin_stations(&stations);
     for target in targets {
         gateway.tell(&crate::wire::local::Event::Evicting {
@@ -79,7 +79,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
         });
     }
     let now = crate::host::clock::now();
-    let outcomes = outcomes.into_iter().collect();
+    let outcomes = outcomes.into_iter().gather();
     gateway
         .grants
         .handle_input(grants::Input::StepDone { wave, step: Step::Enforcement, outcomes, moved }, now);
@@ -192,13 +192,13 @@ fn leases(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
 /// Reads back what kernel and hostapd hold. Flows were read back when they were freed.
 fn verification(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let enforced = gateway.nft.enforced_of(targets.iter().map(|(target, _)| target.station));
-    let enforced = enforced.map(|found| found.into_keys().collect::<BTreeSet<MacAddr>>());
+    let enforced = enforced.map(|found| found.into_keys().gather::<BTreeSet<MacAddr>>());
     // Granted anew a moment ago is no remainder.
     let granted: BTreeSet<MacAddr> = targets
         .iter()
         .map(|(target, _)| target.station)
         .filter(|station| gateway.grants.of_station(*station).is_some())
-        .collect();
+        .gather();
     let associations = Associations::of(gateway);
     later(gateway, wave, Step::Verification, async move {
         let ends = targets.iter().map(async |(target, _)| {
@@ -279,7 +279,7 @@ pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
 
 fn later(gateway: &mut Gateway, wave: u64, step: Step, work: impl Future<Output = Vec<Outcome>> + 'static) {
     gateway.pending.push(Box::pin(async move {
-        let outcomes = work.await.into_iter().collect();
+        let outcomes = work.await.into_iter().gather();
         Done::Step { wave, step, outcomes }
     }));
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::adapters::dhcp::Served;
 use crate::adapters::rtnetlink::{Address, Link};
 use crate::config::gateway::{Network, Settings};
-use crate::model::{Bssid, MacAddr};
+use crate::model::{Bssid, Gather, MacAddr};
 use crate::wire::local::Layout;
 
 /// Interfaces and addresses as rtnetlink tells them.
@@ -43,9 +43,9 @@ impl World {
 
     /// This is all there is.
     pub fn learn(&mut self, links: &[Link], addresses: &[Address]) {
-        self.links = links.iter().map(|link| (link.index, link.clone())).collect();
+        self.links = links.iter().map(|link| (link.index, link.clone())).gather();
         self.addresses =
-            addresses.iter().map(|address| ((address.index, address.ip), address.prefix)).collect();
+            addresses.iter().map(|address| ((address.index, address.ip), address.prefix)).gather();
     }
 
     /// The name of an interface.
@@ -116,7 +116,7 @@ impl World {
     /// The gateway's own addresses on the shared interfaces, and on the bridge above a shared port.
     pub fn gateway_addresses(&self, settings: &Settings) -> Vec<IpAddr> {
         let mut above: Vec<u32> =
-            self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().collect();
+            self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().gather();
         above.sort_unstable();
         self.addresses.keys().filter(|(index, _)| above.contains(index)).map(|(_, ip)| *ip).collect()
     }
@@ -124,7 +124,7 @@ impl World {
     /// Where a DHCP server of this machine would serve.
     pub fn served(&self, settings: &Settings) -> Vec<Served> {
         let mut above: Vec<u32> =
-            self.shared(settings).map(|link| link.master.unwrap_or(link.index)).collect();
+            self.shared(settings).map(|link| link.master.unwrap_or(link.index)).gather();
         above.sort_unstable();
         above.dedup();
         above

@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use self::codes::Air;
 use crate::model::{
-    BootTime, Cause, Code, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal, Report,
-    Step, StepOutcome, StepReport, Traffic,
+    BootTime, Cause, Code, Gather, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal,
+    Report, Step, StepOutcome, StepReport, Traffic,
 };
 
 mod codes;
@@ -373,7 +373,7 @@ impl Grants {
             }
             Input::TakeStation { station, cause } => {
                 let ids = self.by_station.get(&station).cloned().unwrap_or_default();
-                self.end(ids.into_iter().map(|id| (id, cause)).collect(), now);
+                self.end(ids.into_iter().map(|id| (id, cause)).gather(), now);
             }
             Input::Renew { lease } => self.renew(lease.min(MAX_LEASE), now),
             Input::Want { grants } => self.want(grants, now),
@@ -409,7 +409,7 @@ impl Grants {
             .iter()
             .take_while(|(at, _)| *at <= now)
             .map(|(_, id)| (*id, Cause::Expired))
-            .collect();
+            .gather();
         self.end(over, now);
         let stuck: Vec<(u64, Step)> = self
             .waves
@@ -532,7 +532,7 @@ impl Grants {
     }
 
     fn want(&mut self, grants: Vec<GrantSpec>, now: BootTime) {
-        let wanted: BTreeSet<GrantId> = grants.iter().map(|spec| spec.id).collect();
+        let wanted: BTreeSet<GrantId> = grants.iter().map(|spec| spec.id).gather();
         let unwanted = self
             .held
             .values()

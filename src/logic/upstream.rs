@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal, Report,
+    BootId, Cause, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal, Report,
 };
 use crate::wire::gateway::{Announce, FromGateway};
 use crate::wire::hello::LinkNonce;
@@ -131,7 +131,7 @@ struct Parts {
 impl Upstream {
     /// For this gateway in this run, with the coordinator that has this key.
     pub fn new(coordinator: PublicKey, gateway: PublicKey, boot: BootId, memory: Memory) -> Self {
-        let reports: BTreeMap<u64, Report> = (1..).zip(memory.reports).collect();
+        let reports: BTreeMap<u64, Report> = (1..).zip(memory.reports).gather();
         let next_report = reports.len() as u64 + 1;
         Self {
             coordinator,

@@ -6,6 +6,7 @@
 mod cause;
 mod code;
 mod freed;
+mod gather;
 mod grant;
 mod ids;
 mod mac;
@@ -17,6 +18,7 @@ mod time;
 pub use cause::{Cause, Refusal};
 pub use code::Code;
 pub use freed::{Freed, Report, Step, StepOutcome, StepReport};
+pub use gather::Gather;
 pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
 pub use ids::{
     BeaconEpoch, BootId, GrantId, GrantsDigest, Incarnation, KeyId, ParseIdError, PublicKey, ServiceId,

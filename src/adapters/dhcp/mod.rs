@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 pub use self::error::DhcpError;
 
 use self::codec::{LeaseV4, LeaseV6, Leases};
-use crate::model::MacAddr;
+use crate::model::{Gather, MacAddr};
 
 /// How long the server has to write its file; dnsmasq takes about a millisecond.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -217,8 +217,8 @@ impl Release {
     }
 
     fn others_stayed(&self, before: &Leases, now: &Leases) -> bool {
-        let v4: BTreeSet<_> = now.v4.iter().map(|lease| lease.ip).collect();
-        let v6: BTreeSet<_> = now.v6.iter().map(|lease| lease.ip).collect();
+        let v4: BTreeSet<_> = now.v4.iter().map(|lease| lease.ip).gather();
+        let v6: BTreeSet<_> = now.v6.iter().map(|lease| lease.ip).gather();
         now.server == before.server
             && before.v4.iter().all(|lease| lease.mac == self.station || v4.contains(&lease.ip))
             && before.v6.iter().all(|lease| self.owns(lease) || v6.contains(&lease.ip))

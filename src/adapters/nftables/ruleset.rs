@@ -11,7 +11,7 @@ use super::chains;
 use super::codec::{Attributes, Batch, Family, flags, message};
 use super::elements::Admission;
 use super::expr::Expr;
-use crate::model::MacAddr;
+use crate::model::{Gather, MacAddr};
 use crate::wire::local::Layout;
 use crate::wire::sign::short_hash;
 
@@ -510,7 +510,7 @@ fn ifname(name: &str) -> Vec<u8> {
 }
 
 fn sorted(keys: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
-    keys.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    keys.gather::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 /// A comment in the form in which nft's user space keeps it (libnftnl udata: type 0, length, text, NUL).

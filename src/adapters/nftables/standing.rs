@@ -11,7 +11,7 @@ use super::elements::{self, Admission, Quota};
 use super::error::NftError;
 use super::ruleset::{self, Ruleset, TABLE};
 use super::{Listed, Nftables};
-use crate::model::{GrantId, MacAddr};
+use crate::model::{Gather, GrantId, MacAddr};
 use crate::wire::local::Layout;
 
 /// What the kernel says of a table.
@@ -181,8 +181,8 @@ fn strangers(
     Listed { up, down }: &Listed,
     quotas: &BTreeMap<GrantId, Quota>,
 ) -> Vec<(MacAddr, Option<GrantId>)> {
-    let stay: BTreeSet<MacAddr> = wanted.iter().map(|admission| admission.station).collect();
-    let come: BTreeSet<MacAddr> = missing.iter().map(|admission| admission.station).collect();
+    let stay: BTreeSet<MacAddr> = wanted.iter().map(|admission| admission.station).gather();
+    let come: BTreeSet<MacAddr> = missing.iter().map(|admission| admission.station).gather();
     let mut found: Vec<MacAddr> = up.keys().chain(down.keys()).copied().collect();
     found.sort_unstable();
     found.dedup();

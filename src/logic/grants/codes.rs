@@ -23,7 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Action, Grant, Grants, MOST_GRANTS};
-use crate::model::{BootTime, Code, GrantId, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal, Step};
+use crate::model::{
+    BootTime, Code, Gather, GrantId, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal, Step,
+};
 
 /// How long after a start hostapd may take to say that a station which was let in before is still there.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -162,7 +164,7 @@ impl Grants {
     }
 
     pub(super) fn listed(&mut self, bss: &str, stations: Vec<(MacAddr, Option<KeyId>)>, now: BootTime) {
-        let here: BTreeSet<MacAddr> = stations.iter().map(|(station, _)| *station).collect();
+        let here: BTreeSet<MacAddr> = stations.iter().map(|(station, _)| *station).gather();
         let before =
             self.air.associations.iter().filter(|(_, at, _)| at == bss).map(|(station, ..)| *station);
         let gone: Vec<MacAddr> = before.filter(|station| !here.contains(station)).collect();
@@ -238,7 +240,7 @@ impl Grants {
     /// Looks at every grant by code that concerns the station: first at those it has.
     pub(super) fn look_at(&mut self, station: MacAddr, now: BootTime) {
         let own = self.by_station.get(&station).cloned().unwrap_or_default();
-        let by_key: BTreeSet<GrantId> = self.air.keys(station).filter_map(|key| self.by_key(key)).collect();
+        let by_key: BTreeSet<GrantId> = self.air.keys(station).filter_map(|key| self.by_key(key)).gather();
         let others: Vec<GrantId> = by_key.difference(&own).copied().collect();
         for id in own.into_iter().chain(others) {
             self.look(id, now);
