@@ -20,7 +20,7 @@ impl Code {
         Self(octets)
     }
 
-    /// As hostapd, wpa_supplicant and telephones take a key that is no passphrase: 64 hexadecimal digits.
+    /// As hostapd and wpa_supplicant take a key that is no passphrase: 64 hexadecimal digits.
     pub fn digits(&self) -> Secret {
         let mut digits = String::with_capacity(64);
         for octet in &self.0 {
@@ -38,12 +38,11 @@ impl Code {
         Secret::new(groups.join(" "))
     }
 
-    /// What a QR code says to join the network with (`WIFI:`, as zxing, Android and iOS read it). `None`: the
-    /// name is no text, and the format knows no other.
+    /// What a QR code says to join the network with (`WIFI:`, the format of zxing). `None`: the name is no text, and
+    /// the format knows no other.
     ///
-    /// The key is the 64 digits, not a passphrase: wpa_supplicant, Android (`WifiConfiguration.preSharedKey`),
-    /// iOS, Windows and NetworkManager take 64 hexadecimal digits for the key itself. A passphrase would have the
-    /// same strength only at 63 characters, and be another key for every name of a network.
+    /// The key is the 64 digits, not a passphrase: WPA2 takes them for the key itself, and wpa_supplicant does; other
+    /// systems are not tried. A passphrase would be another key for every name of a network.
     pub fn wifi(&self, ssid: &Ssid) -> Option<Secret> {
         let name = std::str::from_utf8(ssid.as_bytes()).ok().filter(|name| !name.is_empty())?;
         if name.chars().any(char::is_control) {
