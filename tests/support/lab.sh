@@ -164,15 +164,19 @@ stay() {
     cat <<EOF
 It stands. A guest is admitted; in another shell, as root:
 
-  W="$WAYLEAVE"; S="--socket $DIR/gateway/gateway.sock"
-  \$W stations \$S                                who is there
-  \$W evict $GUEST \$S                ends its access
-  \$W grant $GUEST --for 10m \$S      gives it by hand
-  \$W watch \$S                                   what happens, as it happens
-  \$W doctor \$S                                  what the gateway found
-  ip netns exec $PREFIX-guest ping $HOST4         what the guest can reach
-  ip netns exec $PREFIX-gateway nft list ruleset  what the kernel enforces
-  kill -9 ${PID[terminal]}                          the guest's agent falls silent
+  W="$WAYLEAVE --socket $DIR/gateway/gateway.sock"
+  C="$WAYLEAVE --socket $DIR/coordinator/coordinator.sock"
+
+  \$W stations                            who is there
+  \$W evict $GUEST             ends its access
+  \$W grant $GUEST --for 10m   gives it by hand
+  \$W watch                               what happens, as it happens
+  \$W doctor                              what the gateway found
+  \$C sessions                            what the coordinator knows; also: gateways, coordinator status
+  kill -9 ${PID[terminal]}                         the guest's agent falls silent
+
+  ip netns exec $PREFIX-guest ping $HOST4           what the guest can reach
+  ip netns exec $PREFIX-gateway nft list ruleset         what the kernel enforces
   tail -F $DIR/*.log
 
 Ctrl-C ends it all.

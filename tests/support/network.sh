@@ -52,6 +52,9 @@ clean_up() {
         done
         ip netns del "$PREFIX-$netns" || true
     done
+    for pid in $(jobs -p); do
+        kill -9 "$pid" || true
+    done
     wait || true
     rm -rf "$DIR"
 }
