@@ -329,7 +329,7 @@ impl Server {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
         let address = CoordinatorAddress::new(&host, pinned).unwrap();
         Self { listener, acceptor: TlsAcceptor::from(Arc::new(config)), address }
     }
