@@ -7,6 +7,7 @@ use crate::adapters::dhcp::{Dhcp, DhcpError};
 use crate::adapters::nftables::Abilities;
 use crate::host::control::Reply;
 use crate::logic::beacon::Standing;
+use crate::model::Ssid;
 use crate::wire::local::{Finding, Layout, LinkState, Severity};
 
 /// Looks at everything; the answer comes as [`Done::Doctor`].
@@ -118,7 +119,7 @@ fn networks(gateway: &Gateway) -> Vec<Finding> {
         findings.push(finding(
             "interface",
             Severity::Good,
-            format!("{}: there, with {ports} ports", network.interface),
+            format!("{}: there, with {ports} bridge port{}", network.interface, plural(ports == 1)),
             "",
         ));
         if gateway.nft.layout() == Layout::Bridge && ports == 0 {
@@ -163,8 +164,7 @@ fn hostapd(gateway: &Gateway) -> Finding {
             "set ctrl_interface and ctrl_interface_group in hostapd.conf; without hostapd nobody is deauthenticated",
         ),
         _ => {
-            let names: Vec<String> =
-                bsses.iter().map(|(name, bss)| format!("{name} ({})", bss.ssid)).collect();
+            let names: Vec<String> = bsses.iter().map(|(name, bss)| named(name, &bss.ssid)).collect();
             finding("hostapd", Severity::Good, names.join(", "), "")
         }
     }
@@ -216,6 +216,15 @@ fn beacon(gateway: &Gateway) -> Finding {
     }
 }
 
+/// A wired one has no name.
+fn named(bss: &str, ssid: &Ssid) -> String {
+    if ssid.as_bytes().is_empty() { bss.to_owned() } else { format!("{bss} ({ssid})") }
+}
+
+fn plural(is_one: bool) -> &'static str {
+    if is_one { "" } else { "s" }
+}
+
 fn coordinator(gateway: &Gateway) -> Finding {
     match &gateway.link_state {
         LinkState::Alone => finding(
@@ -253,11 +262,20 @@ async fn flows(conntrack: &Conntrack) -> Finding {
 
 async fn leases(dhcp: &Dhcp, lease_file: &str) -> Finding {
     match dhcp.probe().await {
-        Ok((leases, 0)) => finding("dnsmasq", Severity::Good, format!("{leases} leases in {lease_file}"), ""),
+        Ok((leases, 0)) => finding(
+            "dnsmasq",
+            Severity::Good,
+            format!("{leases} lease{} in {lease_file}", plural(leases == 1)),
+            "",
+        ),
         Ok((leases, bad)) => finding(
             "dnsmasq",
             Severity::Hint,
-            format!("{leases} leases in {lease_file}, and {bad} lines that are none"),
+            format!(
+                "{leases} lease{} in {lease_file}, and {bad} line{} that cannot be read",
+                plural(leases == 1),
+                plural(bad == 1)
+            ),
             "is it the file of dnsmasq's dhcp-leasefile?",
         ),
         Err(DhcpError::Absent { .. }) => finding(
