@@ -17,11 +17,7 @@ use wayleave::ctl::{self, Failure, failure};
 fn main() -> ExitCode {
     let Cli { json, socket, command } = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to standard output and is no failure; whoever has enough of it may hang up.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return failure::unparsed(&error),
     };
     let mut out = io::stdout();
     let left = ctl::run(command, socket, &mut Output::new(&mut out, json));
@@ -35,7 +31,7 @@ fn role(command: Command, json: bool) -> Result<(), Failure> {
         #[cfg(feature = "gateway")]
         Command::Gateway(args::GatewayRole { run, action }) => gateway(&run, action, json),
         #[cfg(feature = "coordinator")]
-        Command::Coordinator(args::CoordinatorRole { run, .. }) => coordinator(&run),
+        Command::Coordinator(args::CoordinatorRole { run, action }) => coordinator(&run, action),
         #[cfg(feature = "terminal")]
         Command::Terminal(args::TerminalRole { run, action }) => terminal(&run, action, json),
         // A build with fewer roles has fewer arms.
@@ -61,8 +57,14 @@ fn gateway(run: &args::RunArgs, action: Option<args::GatewayAction>, json: bool)
 }
 
 #[cfg(feature = "coordinator")]
-fn coordinator(run: &args::RunArgs) -> Result<(), Failure> {
+fn coordinator(run: &args::RunArgs, action: Option<args::CoordinatorAction>) -> Result<(), Failure> {
+    use std::io::Write as _;
+
     use wayleave::{config::coordinator::Settings, coordinator};
+
+    if let Some(args::CoordinatorAction::Openapi) = action {
+        return Ok(writeln!(io::stdout(), "{}", coordinator::openapi())?);
+    }
     let settings =
         Settings::load(&ctl::start::start(run, args::Role::Coordinator)).map_err(Failure::config)?;
     let served = ctl::start::many_threads()?.block_on(coordinator::run(settings, || {}));

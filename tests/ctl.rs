@@ -179,6 +179,16 @@ fn each_end_has_its_exit_code_and_its_line() {
 }
 
 #[test]
+fn words_that_cannot_be_read_are_told_in_json_too() {
+    for words in [&["--json", "frobnicate"][..], &["evict", "zz", "--json"], &["grant", "--json"]] {
+        let done = wayleave(Path::new("/x"), words).output().unwrap();
+        let (code, text) = ended(&done);
+        let error: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
+        assert_eq!((code, &error["error"]["word"]), (Some(2), &"usage".into()), "{text}");
+    }
+}
+
+#[test]
 fn an_eviction_that_left_something_fails() {
     let report = |outcome: &str| {
         format!(

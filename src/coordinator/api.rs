@@ -48,8 +48,8 @@ impl Modify for Bearer {
     }
 }
 
-/// Everything that is served.
-pub fn router(hub: Arc<Hub>) -> Router {
+/// The API and its document.
+fn described() -> (Router<Arc<Hub>>, String) {
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(gateways))
         .routes(routes!(set_policy))
@@ -58,7 +58,18 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .routes(routes!(evict))
         .routes(routes!(create_claim))
         .split_for_parts();
-    let document: Arc<str> = document.to_json().unwrap_or_default().into();
+    (api, document.to_pretty_json().expect("plain fields make JSON"))
+}
+
+/// The OpenAPI document of the API.
+pub fn document() -> String {
+    described().1
+}
+
+/// Everything that is served.
+pub fn router(hub: Arc<Hub>) -> Router {
+    let (api, document) = described();
+    let document: Arc<str> = document.into();
     api.layer(DefaultBodyLimit::max(16 * 1024))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), authorize))
         .route(LINK_PATH, get(link::open))

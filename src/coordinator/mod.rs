@@ -42,6 +42,8 @@ use crate::host::control::Control;
 use crate::logic::wheel::TICK;
 use crate::wire::claim::CoordinatorAddress;
 
+pub use api::document as openapi;
+
 /// How long links may take to close at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 

@@ -297,6 +297,8 @@ pub struct CoordinatorRole {
 pub enum CoordinatorAction {
     /// The coordinator at a glance
     Status,
+    /// Print the OpenAPI document of its HTTP API
+    Openapi,
     /// End a session
     Evict {
         /// The session's id

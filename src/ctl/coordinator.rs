@@ -109,8 +109,12 @@ pub(super) fn show_status(status: &CoordinatorStatus, output: &mut Output<'_>) -
     facts.add("key", status.key.to_string());
     facts.add("gateways", format!("{}, {} connected", status.gateways, status.gateways_up));
     facts.add("terminals", format!("{} connected", status.terminals_up));
-    let sessions: Vec<String> =
-        status.sessions.iter().map(|(state, number)| format!("{number} {state}")).collect();
+    let sessions: Vec<String> = status
+        .sessions
+        .iter()
+        .filter(|(_, number)| **number > 0)
+        .map(|(state, number)| format!("{number} {state}"))
+        .collect();
     facts.add("sessions", if sessions.is_empty() { "none".to_owned() } else { sessions.join(", ") });
     let unsent = count(status.outbox.into(), "notice unacknowledged", "notices unacknowledged");
     facts.add("outbox", unsent);

@@ -104,6 +104,29 @@ pub fn end(result: Result<(), Failure>, json: bool) -> ExitCode {
     ExitCode::from(failure.exit_code())
 }
 
+/// The exit code for words that cannot be read, or that ask for help; says so.
+pub fn unparsed(error: &clap::Error) -> ExitCode {
+    // Help goes to standard output and is no failure; whoever has enough of it may hang up.
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|word| word == "--json") {
+        return end(Err(Failure::usage(in_one_line(&error.to_string()))), true);
+    }
+    let _ = error.print();
+    ExitCode::from(2)
+}
+
+/// What clap says in several paragraphs, without the last ones: usage and where help is.
+fn in_one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines = text.lines().map(str::trim);
+    let said =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +135,12 @@ mod tests {
     fn a_reader_who_has_enough_is_no_failure() {
         assert_eq!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).exit_code(), 0);
         assert_eq!(Failure::from(io::Error::from(io::ErrorKind::StorageFull)).exit_code(), 1);
+    }
+
+    #[test]
+    fn what_the_parser_says_becomes_one_sentence() {
+        let text = "error: unexpected argument 'x' found\n\n  tip: there is none\n\nUsage: a\n\nFor more information";
+        assert_eq!(in_one_line(text), "unexpected argument 'x' found; tip: there is none");
     }
 
     #[test]

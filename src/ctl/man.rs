@@ -22,7 +22,8 @@ const EXIT_STATUS: Items = &[
 ];
 
 const ERRORS: &str = "What failed is one sentence on standard error; with --json it is {\"error\": {\"word\": …, \
-    \"sentence\": …}}, where the word is for programs and stays the same between versions.";
+    \"sentence\": …}}, where the word is for programs and stays the same between versions. In JSON, times are in \
+    milliseconds unless their name says otherwise; bytes are those of layer 3, the IP header included.";
 
 const FILES: Items = &[
     (

@@ -61,7 +61,7 @@ use output::Output;
 
 /// Carries out a verb. `socket` is where the daemon listens, if not where it does by default.
 ///
-/// What a role does itself, running and enrolling, comes back: `main.rs` knows the roles, this room does not.
+/// What a role does itself, such as running and enrolling, comes back: `main.rs` knows the roles, this room does not.
 #[cfg_attr(
     not(any(feature = "gateway", feature = "coordinator", feature = "terminal")),
     allow(unused_variables)
@@ -79,9 +79,15 @@ pub fn run(
             coordinator::run(verb, &Door::new(Daemon::Coordinator, socket), output)?;
         }
         #[cfg(feature = "coordinator")]
-        Command::Coordinator(args::CoordinatorRole { action: Some(action), .. }) => {
+        Command::Coordinator(args::CoordinatorRole { run, action: Some(action) }) => {
             let door = Door::new(Daemon::Coordinator, socket);
             match action {
+                CoordinatorAction::Openapi => {
+                    return Ok(Some(Command::Coordinator(args::CoordinatorRole {
+                        run,
+                        action: Some(action),
+                    })));
+                }
                 CoordinatorAction::Status => coordinator::status(&door, output)?,
                 CoordinatorAction::Evict { session } => coordinator::evict(session, &door, output)?,
                 CoordinatorAction::Verb(verb) => coordinator::run(verb, &door, output)?,

@@ -11,12 +11,21 @@ use super::units::{bytes, time};
 use crate::wire::local::{TerminalRequest, TerminalStatus};
 
 pub(super) fn run(verb: TerminalVerb, door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {
-    let request = match verb {
-        TerminalVerb::Ask => TerminalRequest::Ask,
-        TerminalVerb::Sleep { time } => TerminalRequest::Sleep { time },
-        TerminalVerb::Leave => TerminalRequest::Leave,
+    let (request, done) = match verb {
+        TerminalVerb::Ask => (TerminalRequest::Ask, None),
+        TerminalVerb::Sleep { time: most } => {
+            let done = format!("announced: this device sleeps for {} at most", time(most));
+            (TerminalRequest::Sleep { time: most }, Some(done))
+        }
+        TerminalVerb::Leave => (TerminalRequest::Leave, None),
     };
-    output.ask(door, &request, show).map(drop)
+    let shown = output.ask(door, &request, |status, output| {
+        if let Some(done) = done {
+            writeln!(output.out, "{done}")?;
+        }
+        show(status, output)
+    });
+    shown.map(drop)
 }
 
 pub(super) fn status(door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {

@@ -214,7 +214,7 @@ mod coordinator {
             (&format!("policy {SERVICE} lax"), "invalid value 'lax'", "corroborate, strict, default"),
             (&format!("policy {SERVICE}"), "required arguments", "<POLICY>"),
             ("coordinator evict 7", "invalid value '7'", "32 hexadecimal digits of a session's"),
-            ("coordinator stop", "unrecognized subcommand 'stop'", "there are status, evict, claim"),
+            ("coordinator stop", "unrecognized subcommand 'stop'", "there are status, openapi, evict"),
         ] {
             refused(line, given, allowed);
         }
@@ -241,13 +241,13 @@ mod coordinator {
             gateways: 3,
             gateways_up: 2,
             terminals_up: 7,
-            sessions: vec![("active".into(), 6), ("suspect".into(), 1)],
+            sessions: [("active".into(), 6), ("evicting".into(), 0), ("suspect".into(), 1)].into(),
             outbox: 0,
             braked: vec![],
             store_full: false,
         };
         let ill = CoordinatorStatus {
-            sessions: vec![],
+            sessions: [].into(),
             outbox: 1,
             braked: vec!["node".into(), SERVICE.into()],
             store_full: true,

@@ -1,5 +1,7 @@
 //! What the coordinator's control socket understands and answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
@@ -114,7 +116,7 @@ pub struct CoordinatorStatus {
     /// Terminals that are connected.
     pub terminals_up: u32,
     /// Sessions by state word.
-    pub sessions: Vec<(String, u32)>,
+    pub sessions: BTreeMap<String, u32>,
     /// Notices that gateways have not acknowledged.
     pub outbox: u32,
     /// Scopes that the brake holds: `node`, or a service id.
