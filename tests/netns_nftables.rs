@@ -269,8 +269,11 @@ fn what_is_open_and_who_passes_changes_in_the_table_that_stands() {
         wanted.admissions = vec![second];
         assert!(nft.go_on(&wanted).unwrap());
         assert!(anne.is_cut_off(lab::INTERNET_V4) && bob.reaches(lab::INTERNET_V4), "{layout:?}");
+        let before = nft.enforced().unwrap()[&MacAddr(bob.mac)].moved;
         wanted.admissions[0].quota = Some(Quota { limit: 1 << 30, used: 0 });
         assert!(nft.go_on(&wanted).unwrap());
+        let after = nft.enforced().unwrap()[&MacAddr(bob.mac)].moved;
+        assert!(before.up_bytes > 0 && after.up_bytes >= before.up_bytes, "{before:?} {after:?}");
         let limits: Vec<u64> = nft.quotas().unwrap().values().map(|quota| quota.limit).collect();
         assert_eq!(limits, [1 << 30], "{layout:?}");
 

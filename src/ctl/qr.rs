@@ -1,8 +1,8 @@
 //! A text as a QR code (ISO/IEC 18004): for a terminal, and as an SVG file.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use qrcodegen::{QrCode, QrCodeEcc};
@@ -46,6 +46,8 @@ impl Qr {
     /// Writes it to a file that only its owner may read.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        // The mode is for a new one; one that was there keeps its own.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(self.svg().as_bytes())
     }
 
@@ -95,11 +97,13 @@ mod tests {
 
     #[test]
     fn the_file_is_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("code.svg");
-        Qr::new("x").unwrap().save(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for _ in 0..2 {
+            Qr::new("x").unwrap().save(&path).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        }
         let text = std::fs::read_to_string(path).unwrap();
         assert!(
             text.starts_with("<svg ") && text.ends_with("</svg>\n") && text.contains("M4,4h1v1h-1z"),

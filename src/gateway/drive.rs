@@ -1,5 +1,6 @@
 //! The one loop: whatever happens becomes an input of a machine, then everything decided is carried out.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -750,7 +751,7 @@ fn adopt(
     now: BootTime,
     figures: &mut BTreeMap<crate::model::GrantId, (u64, crate::model::Traffic)>,
 ) -> Grants {
-    let kept = persist::load_grants(&settings.state_dir);
+    let kept = LazyCell::new(|| persist::load_grants(&settings.state_dir));
     // What was kept since the machine booted says which codes still count; after a reboot, what was kept across it.
     let codes: Vec<Grant> = match codes {
         Some(codes) => {
@@ -784,7 +785,7 @@ fn adopt(
         }
         return Grants::adopt(grants, true, now);
     }
-    for one in &kept {
+    for one in kept.iter() {
         figures.entry(one.grant(now).id).or_insert(one.figures());
     }
     let by_address = kept.iter().map(|kept| kept.grant(now)).filter(|grant| grant.code.is_none());

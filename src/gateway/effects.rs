@@ -188,8 +188,8 @@ impl Gateway {
             }
             grants::Action::TurnAway { bss, station } => self.turn_away(bss, station),
             grants::Action::Probe { grant, station } => self.probe(grant, station),
-            grants::Action::Changed { by_hand } => {
-                self.running_changed |= self.grants.codes().next().is_some();
+            grants::Action::Changed { by_hand, by_code } => {
+                self.running_changed |= by_code;
                 self.pace.changed(by_hand, now);
             }
         }
@@ -240,7 +240,6 @@ impl Gateway {
 
     /// Goes on with the table that stands, where it is the one wanted, else makes a new one.
     pub fn go_on(&mut self, now: BootTime) {
-        self.remember_figures();
         let ruleset = self.ruleset(now);
         match self.nft.go_on(&ruleset) {
             Ok(true) => {

@@ -116,7 +116,7 @@ impl World {
     /// The gateway's own addresses on the shared interfaces, and on the bridge above a shared port.
     pub fn gateway_addresses(&self, settings: &Settings) -> Vec<IpAddr> {
         let mut above: Vec<u32> =
-            self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().gather();
+            self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().collect();
         above.sort_unstable();
         self.addresses.keys().filter(|(index, _)| above.contains(index)).map(|(_, ip)| *ip).collect()
     }
@@ -124,7 +124,7 @@ impl World {
     /// Where a DHCP server of this machine would serve.
     pub fn served(&self, settings: &Settings) -> Vec<Served> {
         let mut above: Vec<u32> =
-            self.shared(settings).map(|link| link.master.unwrap_or(link.index)).gather();
+            self.shared(settings).map(|link| link.master.unwrap_or(link.index)).collect();
         above.sort_unstable();
         above.dedup();
         above

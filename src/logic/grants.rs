@@ -245,10 +245,12 @@ pub enum Action {
         /// Its station.
         station: MacAddr,
     },
-    /// What survives a reboot has changed; `by_hand`: the owner changed it.
+    /// What survives a reboot has changed.
     Changed {
-        /// Whether it should be kept soon.
+        /// Whether the owner changed it: it should be kept soon.
         by_hand: bool,
+        /// Whether grants by code did, or their stations: a restart must not lose that either.
+        by_code: bool,
     },
 }
 
@@ -495,7 +497,7 @@ impl Grants {
             self.hold(grant);
         }
         self.settle(touched, moved_away, now);
-        self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner });
+        self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner, by_code: false });
     }
 
     fn renew(&mut self, lease: Duration, now: BootTime) {
@@ -527,7 +529,7 @@ impl Grants {
         }
         if !refreshed.is_empty() {
             self.actions.push_back(Action::Refresh { grants: refreshed });
-            self.actions.push_back(Action::Changed { by_hand: false });
+            self.actions.push_back(Action::Changed { by_hand: false, by_code: false });
         }
     }
 
@@ -572,6 +574,7 @@ impl Grants {
             return;
         }
         self.settle(touched.clone(), gone, now);
+        let by_code = !codes.is_empty();
         for (id, evicted) in codes {
             // One that another grant lets in is not evicted.
             self.code_ended(id, evicted.filter(|station| !self.enforced.contains_key(station)));
@@ -579,7 +582,7 @@ impl Grants {
         for station in touched {
             self.look_at(station, now);
         }
-        self.actions.push_back(Action::Changed { by_hand });
+        self.actions.push_back(Action::Changed { by_hand, by_code });
     }
 
     /// Brings what the kernel was told to what is held. `ended`: what stopped being held, per station.

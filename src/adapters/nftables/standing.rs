@@ -10,7 +10,7 @@ use super::codec::{self, Family, attribute, flags, message, text};
 use super::elements::{self, Admission, Quota};
 use super::error::NftError;
 use super::ruleset::{self, Ruleset, TABLE};
-use super::{Listed, Nftables};
+use super::{Enforced, Listed, Nftables};
 use crate::model::{Gather, GrantId, MacAddr};
 use crate::wire::local::Layout;
 
@@ -40,7 +40,8 @@ pub(super) struct Standing {
 impl Nftables {
     /// Goes on with the table that stands, if it has the chains, rules and sets that this ruleset would make. It
     /// is claimed where it is ours alone; what is open, who holds which address and who passes become those of
-    /// the ruleset. Stations that pass as they should are not touched, and no packet is lost.
+    /// the ruleset. Stations that pass as they should are not touched, and no packet is lost; the counters of those
+    /// that are said again go on.
     ///
     /// `false`: another table stands, or a damaged one, or none; nothing was changed.
     pub fn go_on(&mut self, ruleset: &Ruleset) -> Result<bool, NftError> {
@@ -53,9 +54,10 @@ impl Nftables {
         self.claim(self.layout)?;
         let listed = self.listed()?;
         let quotas = self.quotas()?;
-        let missing = missing(&wanted.admissions, &listed, &quotas);
-        let strangers = strangers(&wanted.admissions, &missing, &listed, &quotas);
         let family = ruleset::family(self.layout);
+        let mut missing = missing(&wanted.admissions, &listed, &quotas);
+        let strangers = strangers(&wanted.admissions, &missing, &listed, &quotas);
+        carry_over(&mut missing, &super::join(family, listed.up, listed.down, &quotas));
         let destroy = self.abilities.destroy;
         self.change("go on with the table", missing.len(), |batch| {
             wanted.refill(batch);
@@ -171,6 +173,20 @@ fn missing(
             && [up, down].iter().all(|one| one.expires_in.is_some() == admission.timeout.is_some())
     };
     wanted.iter().filter(|admission| !stands(admission)).cloned().collect()
+}
+
+/// What the kernel has counted for a grant is counted.
+fn carry_over(admissions: &mut [Admission], enforced: &BTreeMap<MacAddr, Enforced>) {
+    for admission in admissions {
+        let Some(found) = enforced.get(&admission.station) else { continue };
+        if found.tag.is_none_or(|tag| tag.grant != admission.grant) {
+            continue;
+        }
+        admission.moved = found.moved;
+        if let (Some(quota), Some(found)) = (&mut admission.quota, found.quota) {
+            quota.used = found.used;
+        }
+    }
 }
 
 /// Stations that the kernel lets through, in either direction, and that must go or come back otherwise; with the

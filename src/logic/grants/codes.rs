@@ -33,10 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The most codes: hostapd tries each of them on every station that joins.
 const MOST_CODES: usize = 1000;
 
-/// Who is associated where, and with which key. Plain lists: there are a few dozen stations on most gateways.
+/// Who is associated where, and with which key.
 #[derive(Debug, Default)]
 pub(super) struct Air {
-    associations: Vec<(MacAddr, String, Option<KeyId>)>,
+    /// By station and BSS.
+    associations: BTreeMap<(MacAddr, String), Option<KeyId>>,
     /// Grants whose station is being asked whether it is there.
     probing: BTreeSet<GrantId>,
     /// Grants whose station was let in before the start and has not been heard of yet; until when that is waited for.
@@ -60,38 +61,44 @@ impl Air {
         self.beside(station, key).next().is_none()
     }
 
+    /// Where the station is, and with which key.
+    fn own(&self, station: MacAddr) -> impl Iterator<Item = (&String, Option<KeyId>)> {
+        let following = self.associations.range((station, String::new())..);
+        following.take_while(move |((who, _), _)| *who == station).map(|((_, bss), with)| (bss, *with))
+    }
+
     /// The BSSes at which the station is otherwise than with this key.
     fn beside(&self, station: MacAddr, key: KeyId) -> impl Iterator<Item = &String> {
-        let own =
-            self.associations.iter().filter(move |(who, _, with)| *who == station && *with != Some(key));
-        own.map(|(_, bss, _)| bss)
+        self.own(station).filter(move |(_, with)| *with != Some(key)).map(|(bss, _)| bss)
     }
 
     /// The BSSes at which the station is with this key.
     fn with(&self, station: MacAddr, key: KeyId) -> Vec<String> {
-        let own = self.associations.iter().filter(|(who, _, with)| *who == station && *with == Some(key));
-        own.map(|(_, bss, _)| bss.clone()).collect()
+        self.own(station).filter(|(_, with)| *with == Some(key)).map(|(bss, _)| bss.clone()).collect()
     }
 
     /// The stations that are somewhere with this key, by address.
     fn carriers(&self, key: KeyId) -> BTreeSet<MacAddr> {
-        self.associations.iter().filter(|(_, _, with)| *with == Some(key)).map(|(who, ..)| *who).collect()
+        self.associations.iter().filter(|(_, with)| **with == Some(key)).map(|((who, _), _)| *who).gather()
     }
 
     /// The keys with which the station is somewhere.
     fn keys(&self, station: MacAddr) -> impl Iterator<Item = KeyId> {
-        self.associations.iter().filter(move |(who, ..)| *who == station).filter_map(|(_, _, with)| *with)
+        self.own(station).filter_map(|(_, with)| with)
     }
 
     /// With which key the station is at a BSS, if it is there.
     fn known(&self, bss: &str, station: MacAddr) -> Option<Option<KeyId>> {
-        self.associations.iter().find(|(who, at, _)| *who == station && at == bss).map(|(_, _, with)| *with)
+        self.own(station).find(|(at, _)| *at == bss).map(|(_, with)| with)
     }
 
     /// Takes down an association, or its end.
     fn note(&mut self, bss: &str, station: MacAddr, now: Option<Option<KeyId>>) {
-        self.associations.retain(|(who, at, _)| *who != station || at != bss);
-        self.associations.extend(now.map(|key| (station, bss.to_owned(), key)));
+        let place = (station, bss.to_owned());
+        match now {
+            Some(key) => self.associations.insert(place, key),
+            None => self.associations.remove(&place),
+        };
     }
 
     fn is_unheard(&self, id: GrantId) -> bool {
@@ -146,7 +153,7 @@ impl Grants {
             quota,
         });
         self.actions.push_back(Action::Codes);
-        self.actions.push_back(Action::Changed { by_hand: true });
+        self.actions.push_back(Action::Changed { by_hand: true, by_code: true });
     }
 
     pub(super) fn associated(&mut self, bss: String, station: MacAddr, key: Option<KeyId>, now: BootTime) {
@@ -165,8 +172,7 @@ impl Grants {
 
     pub(super) fn listed(&mut self, bss: &str, stations: Vec<(MacAddr, Option<KeyId>)>, now: BootTime) {
         let here: BTreeSet<MacAddr> = stations.iter().map(|(station, _)| *station).gather();
-        let before =
-            self.air.associations.iter().filter(|(_, at, _)| at == bss).map(|(station, ..)| *station);
+        let before = self.air.associations.keys().filter(|(_, at)| at == bss).map(|(station, _)| *station);
         let gone: Vec<MacAddr> = before.filter(|station| !here.contains(station)).collect();
         for station in gone {
             self.disassociated(bss, station, now);
@@ -261,7 +267,7 @@ impl Grants {
         if station != before {
             let moved = Grant { station, ..grant.clone() };
             self.hold(moved);
-            self.actions.push_back(Action::Changed { by_hand: false });
+            self.actions.push_back(Action::Changed { by_hand: false, by_code: true });
         }
         self.settle([before, station].into_iter().flatten().collect(), BTreeMap::new(), now);
         let Some(station) = station else { return };
