@@ -1,6 +1,5 @@
 //! The one loop: whatever happens becomes an input of a machine, then everything decided is carried out.
 
-use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,38 +11,36 @@ use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
 
+use super::adopt::{adopt, choose, enrolment};
 use super::beacon::Beacons;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
 use super::persist::{self, Kept, Pace};
 use super::world::World;
-use super::{Error, SOCKET, doctor};
+use super::{Error, SOCKET};
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::dhcp::Dhcp;
 use crate::adapters::enrolment::Enrolment;
 use crate::adapters::hostapd::{Hostapd, HostapdEvent};
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep as keep_link};
-use crate::adapters::nftables::{self, Abilities, Enforced, NftEvent, NftEvents, Nftables};
+use crate::adapters::nftables::{self, NftEvent, NftEvents, Nftables};
 use crate::adapters::rtnetlink::{Rtnetlink, RtnetlinkEvent, RtnetlinkEvents};
 use crate::adapters::wpa_ctrl::{self, DirWatch};
 use crate::config::gateway::{self, LayoutChoice, Settings};
 use crate::host::clock::{self, Alarm};
-use crate::host::control::{Asked, Control, Reply, line};
+use crate::host::control::Control;
 use crate::host::keep;
 use crate::host::memory;
 use crate::logic::backoff::Backoff;
 use crate::logic::beacon;
-use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE};
+use crate::logic::grants;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{
-    BootTime, Cause, Code, Gather, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Millis, Origin, Refusal,
-    sentence,
-};
+use crate::model::{BootTime, Gather, KeyId, MacAddr, Refusal, sentence};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::gateway::ToGateway;
 use crate::wire::hello::Role;
-use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Layout, LinkState, Target};
-use crate::wire::sign::{new_boot_id, new_grant_id, random, service_id};
+use crate::wire::local::{Event, GatewayRequest, LinkState};
+use crate::wire::sign::{new_boot_id, random, service_id};
 
 /// Events that a slow watcher may be behind before some are left out.
 const EVENTS_KEPT: usize = 1024;
@@ -230,7 +227,7 @@ impl Drive {
             tokio::select! {
                 // An eviction before everything else: it comes by the control socket or the link.
                 biased;
-                asked = self.control.next() => self.answer(asked),
+                asked = self.control.next() => self.gateway.answer(asked),
                 event = async { match link { Some(link) => link.next().await, None => std::future::pending().await } } =>
                     self.link_event(event),
                 Some(done) = gateway.pending.next(), if !gateway.pending.is_empty() => self.done(done),
@@ -329,135 +326,6 @@ impl Drive {
         }
         self.gateway.unkept = None;
         self.gateway.pace.written(now);
-    }
-
-    fn answer(&mut self, asked: Asked<GatewayRequest>) {
-        let now = clock::now();
-        let Asked { request, reply } = asked;
-        match request {
-            GatewayRequest::Status => reply.ok(self.gateway.status(now)),
-            GatewayRequest::Stations => reply.ok(self.gateway.station_rows()),
-            GatewayRequest::Grants => reply.ok(self.gateway.grant_rows(now)),
-            GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
-            GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
-            GatewayRequest::Evict { target } => self.evict(target, reply, now),
-            GatewayRequest::Watch => {
-                reply.stream(self.gateway.events.subscribe(), |events| line(&Event::Missed { events }));
-            }
-            GatewayRequest::Doctor => doctor::examine(&mut self.gateway, reply),
-        }
-    }
-
-    fn grant(&mut self, asked: &[GrantAsk], reply: Reply, now: BootTime) {
-        let specs: Vec<GrantSpec> = asked
-            .iter()
-            .map(|ask| GrantSpec {
-                id: new_grant_id(),
-                lease: ask.lease,
-                quota: ask.quota,
-                holder: Holder::Station,
-                station: ask.station,
-                incarnation: Incarnation(1),
-            })
-            .collect();
-        if let Err(refusal) = self.check(&specs) {
-            return reply.refuse(refusal);
-        }
-        let granted: Vec<Granted> =
-            specs.iter().map(|spec| Granted { id: spec.id, station: spec.station }).collect();
-        self.gateway.refused = false;
-        self.gateway.grants.handle_input(grants::Input::Give { grants: specs, origin: Origin::Owner }, now);
-        self.gateway.settle(now);
-        if self.gateway.refused {
-            for one in &granted {
-                let input = grants::Input::Take { grant: one.id, incarnation: None, cause: Cause::Owner };
-                self.gateway.grants.handle_input(input, now);
-            }
-            let sentence =
-                "the kernel refused to let them in; nothing was granted; see the log and `wayleave doctor`";
-            return reply.refuse(Refusal::new("kernel-refused", sentence));
-        }
-        reply.ok(granted);
-    }
-
-    fn check(&self, specs: &[GrantSpec]) -> Result<(), Refusal> {
-        self.gateway.grants.check(specs)?;
-        for spec in specs {
-            if self.gateway.world.is_ours(spec.station) {
-                let sentence = format!("{} is the address of an interface of this gateway", spec.station);
-                return Err(Refusal::new("own-address", sentence));
-            }
-            if spec.lease.is_some_and(|lease| lease.0 == 0) {
-                let sentence =
-                    format!("{}: a time of 0 grants nothing; leave it out to grant for good", spec.station);
-                return Err(Refusal::new("no-time", sentence));
-            }
-            if spec.quota == Some(0) {
-                let sentence =
-                    format!("{}: a quota of 0 grants nothing; leave it out for no limit", spec.station);
-                return Err(Refusal::new("no-bytes", sentence));
-            }
-        }
-        Ok(())
-    }
-
-    fn grant_code(&mut self, lease: Option<Millis>, quota: Option<u64>, reply: Reply, now: BootTime) {
-        if let Err(refusal) = self.check_code(lease, quota) {
-            return reply.refuse(refusal);
-        }
-        let (id, code) = (new_grant_id(), Code::new(random()));
-        let gateway = &mut self.gateway;
-        let networks = gateway.opened_by(&code);
-        let lease = lease.map(Duration::from);
-        gateway.grants.handle_input(grants::Input::GiveCode { id, code: code.clone(), lease, quota }, now);
-        gateway.settle(now);
-        if let Some(why) = gateway.unwritten.first() {
-            let sentence =
-                format!("the code cannot be put where hostapd reads it; nothing was granted: {why}");
-            gateway
-                .grants
-                .handle_input(grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner }, now);
-            return reply.refuse(Refusal::new("codes-unwritten", sentence));
-        }
-        reply.ok(GrantedCode { id, code, networks });
-    }
-
-    fn check_code(&self, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
-        if self.gateway.code_networks().next().is_none() {
-            let sentence =
-                "no network takes codes; give one a wpa_psk_file in gateway.toml and in hostapd.conf";
-            return Err(Refusal::new("no-code-network", sentence));
-        }
-        if lease.is_some_and(|lease| lease.0 == 0) {
-            return Err(Refusal::new(
-                "no-time",
-                "a time of 0 grants nothing; leave it out to grant for good",
-            ));
-        }
-        if quota == Some(0) {
-            return Err(Refusal::new("no-bytes", "a quota of 0 grants nothing; leave it out for no limit"));
-        }
-        self.gateway.grants.check_code()
-    }
-
-    fn evict(&mut self, target: Target, reply: Reply, now: BootTime) {
-        let found: Option<Grant> = match target {
-            Target::Station(station) => self.gateway.grants.of_station(station).cloned(),
-            Target::Grant(id) => self.gateway.grants.get(id).cloned(),
-        };
-        let Some(grant) = found else {
-            let what = match target {
-                Target::Station(station) => format!("station {station} has no grant"),
-                Target::Grant(id) => format!("there is no grant {id}"),
-            };
-            return reply.refuse(Refusal::new("no-grant", format!("{what}; see `wayleave grants`")));
-        };
-        self.gateway.waiting.entry(grant.id).or_default().push(reply);
-        let input = match target {
-            Target::Station(station) => grants::Input::TakeStation { station, cause: Cause::Owner },
-            Target::Grant(id) => grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner },
-        };
-        self.gateway.grants.handle_input(input, now);
     }
 
     fn link_event(&mut self, event: LinkEvent<ToGateway>) {
@@ -740,106 +608,6 @@ impl Drive {
         }
         Ok(())
     }
-}
-
-/// What the kernel enforces already; after a reboot, what was kept.
-fn adopt(
-    nft: &mut Nftables,
-    settings: &Settings,
-    codes: Option<Vec<Kept>>,
-    abilities: Abilities,
-    now: BootTime,
-    figures: &mut BTreeMap<crate::model::GrantId, (u64, crate::model::Traffic)>,
-) -> Grants {
-    let kept = LazyCell::new(|| persist::load_grants(&settings.state_dir));
-    // What was kept since the machine booted says which codes still count; after a reboot, what was kept across it.
-    let codes: Vec<Grant> = match codes {
-        Some(codes) => {
-            figures.extend(codes.iter().map(|kept| (kept.grant(now).id, kept.figures())));
-            codes.iter().map(|kept| kept.grant_of_this_boot(now)).collect()
-        }
-        None => kept.iter().map(|kept| kept.grant(now)).filter(|grant| grant.code.is_some()).collect(),
-    };
-    let mut found = nft.enforced().ok();
-    if found.is_none() {
-        // The daemon before this one may have used the other layout.
-        let other = match nft.layout() {
-            Layout::Netdev => Layout::Bridge,
-            Layout::Bridge => Layout::Netdev,
-        };
-        found = Nftables::open(other, false, abilities).and_then(|mut other| other.enforced()).ok();
-    }
-    if let Some(found) = found {
-        let mut grants: Vec<Grant> =
-            found.iter().filter_map(|(station, enforced)| grant_of(*station, enforced, now)).collect();
-        for by_code in codes {
-            match grants.iter_mut().find(|grant| grant.id == by_code.id) {
-                Some(grant) => grant.code = by_code.code,
-                None => grants.push(Grant { station: None, ..by_code }),
-            }
-        }
-        for enforced in found.values() {
-            if let Some(tag) = enforced.tag {
-                figures.insert(tag.grant, (enforced.quota.map_or(0, |quota| quota.used), enforced.moved));
-            }
-        }
-        return Grants::adopt(grants, true, now);
-    }
-    for one in kept.iter() {
-        figures.entry(one.grant(now).id).or_insert(one.figures());
-    }
-    let by_address = kept.iter().map(|kept| kept.grant(now)).filter(|grant| grant.code.is_none());
-    let by_code = codes.into_iter().map(|grant| Grant { station: None, ..grant });
-    // They are put into the kernel with the first ruleset.
-    Grants::adopt(by_address.chain(by_code).collect(), true, now)
-}
-
-fn grant_of(station: MacAddr, enforced: &Enforced, now: BootTime) -> Option<Grant> {
-    let tag = enforced.tag?;
-    Some(Grant {
-        id: tag.grant,
-        station: Some(station),
-        code: None,
-        origin: tag.origin,
-        holder: tag.holder,
-        incarnation: tag.incarnation,
-        deadline: enforced.expires_in.map(|left| now + left.saturating_sub(KERNEL_GRACE)),
-        quota: enforced.quota.map(|quota| quota.limit),
-    })
-}
-
-fn choose(settings: &Settings, abilities: Abilities) -> Result<Layout, Error> {
-    let netdev = abilities.ingress_hook && abilities.egress_hook;
-    match settings.layout.layout() {
-        Some(Layout::Netdev) if netdev => Ok(Layout::Netdev),
-        Some(Layout::Netdev) => Err(Error::NoLayout {
-            wanted: "in layout netdev",
-            lacks: "it needs the netdev ingress and egress hooks (CONFIG_NETFILTER_EGRESS, 5.16); use layout = \"auto\"",
-        }),
-        Some(Layout::Bridge) if abilities.bridge_family => Ok(Layout::Bridge),
-        Some(Layout::Bridge) => Err(Error::NoLayout {
-            wanted: "in layout bridge",
-            lacks: "it needs the bridge family of nftables (CONFIG_NF_TABLES_BRIDGE, kmod-nft-bridge)",
-        }),
-        None if netdev => Ok(Layout::Netdev),
-        None if abilities.bridge_family => Ok(Layout::Bridge),
-        None => Err(Error::NoLayout {
-            wanted: "access",
-            lacks: "it has neither the netdev egress hook (CONFIG_NETFILTER_EGRESS) nor the bridge family (kmod-nft-bridge)",
-        }),
-    }
-}
-
-fn enrolment(settings: &Settings) -> Result<Option<Enrolment>, Error> {
-    let kept = Enrolment::load(&settings.state_dir)?;
-    Ok(match &settings.coordinator {
-        None => kept,
-        // A claim belongs to the coordinator that gave it.
-        Some(coordinator) => Some(
-            kept.filter(|kept| kept.coordinator == *coordinator)
-                .unwrap_or(Enrolment { coordinator: coordinator.clone(), claim: None }),
-        ),
-    })
 }
 
 async fn hear(rtnetlink: Rtnetlink) -> Result<Heard, Error> {

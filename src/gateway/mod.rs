@@ -1,12 +1,13 @@
 //! WIRES: the router daemon. One loop, no decision of its own.
 //!
 //! `drive.rs` waits for whatever happens and feeds the machines of `logic/`; `effects.rs` carries out what they
-//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes. `persist.rs` is what
-//! survives, `world.rs` what interfaces and addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs`
+//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes. `adopt.rs` is what a start
+//! finds, `requests.rs` what the owner asks, `persist.rs` what survives, `world.rs` what interfaces and addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs`
 //! what the owner is shown.
 //!
 //! The kernel enforces without this process: it may be stopped, killed or upgraded at any time.
 
+mod adopt;
 mod associations;
 mod beacon;
 mod code_findings;
@@ -15,6 +16,7 @@ mod doctor;
 mod drive;
 mod effects;
 mod persist;
+mod requests;
 mod rows;
 mod steps;
 mod world;

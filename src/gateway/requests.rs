@@ -1,0 +1,139 @@
+//! What the owner asks by the control socket: to see, to grant, to evict.
+
+use std::time::Duration;
+
+use super::doctor;
+use super::effects::Gateway;
+use crate::host::clock;
+use crate::host::control::{Asked, Reply, line};
+use crate::logic::grants::{self, Grant};
+use crate::model::{BootTime, Cause, Code, GrantSpec, Holder, Incarnation, MacAddr, Millis, Origin, Refusal};
+use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Target};
+use crate::wire::sign::{new_grant_id, random};
+
+impl Gateway {
+    /// What a caller asks, answered at once or when it is done.
+    pub fn answer(&mut self, asked: Asked<GatewayRequest>) {
+        let now = clock::now();
+        let Asked { request, reply } = asked;
+        match request {
+            GatewayRequest::Status => reply.ok(self.status(now)),
+            GatewayRequest::Stations => reply.ok(self.station_rows()),
+            GatewayRequest::Grants => reply.ok(self.grant_rows(now)),
+            GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
+            GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
+            GatewayRequest::Evict { target } => self.evict(target, reply, now),
+            GatewayRequest::Watch => {
+                reply.stream(self.events.subscribe(), |events| line(&Event::Missed { events }));
+            }
+            GatewayRequest::Doctor => doctor::examine(self, reply),
+        }
+    }
+
+    fn grant(&mut self, asked: &[GrantAsk], reply: Reply, now: BootTime) {
+        let specs: Vec<GrantSpec> = asked
+            .iter()
+            .map(|ask| GrantSpec {
+                id: new_grant_id(),
+                lease: ask.lease,
+                quota: ask.quota,
+                holder: Holder::Station,
+                station: ask.station,
+                incarnation: Incarnation(1),
+            })
+            .collect();
+        if let Err(refusal) = self.check(&specs) {
+            return reply.refuse(refusal);
+        }
+        let granted: Vec<Granted> =
+            specs.iter().map(|spec| Granted { id: spec.id, station: spec.station }).collect();
+        self.refused = false;
+        self.grants.handle_input(grants::Input::Give { grants: specs, origin: Origin::Owner }, now);
+        self.settle(now);
+        if self.refused {
+            for one in &granted {
+                let input = grants::Input::Take { grant: one.id, incarnation: None, cause: Cause::Owner };
+                self.grants.handle_input(input, now);
+            }
+            let sentence =
+                "the kernel refused to let them in; nothing was granted; see the log and `wayleave doctor`";
+            return reply.refuse(Refusal::new("kernel-refused", sentence));
+        }
+        reply.ok(granted);
+    }
+
+    fn check(&self, specs: &[GrantSpec]) -> Result<(), Refusal> {
+        self.grants.check(specs)?;
+        for spec in specs {
+            if self.world.is_ours(spec.station) {
+                let sentence = format!("{} is the address of an interface of this gateway", spec.station);
+                return Err(Refusal::new("own-address", sentence));
+            }
+            check_terms(Some(spec.station), spec.lease, spec.quota)?;
+        }
+        Ok(())
+    }
+
+    fn grant_code(&mut self, lease: Option<Millis>, quota: Option<u64>, reply: Reply, now: BootTime) {
+        if let Err(refusal) = self.check_code(lease, quota) {
+            return reply.refuse(refusal);
+        }
+        let (id, code) = (new_grant_id(), Code::new(random()));
+        let networks = self.opened_by(&code);
+        let lease = lease.map(Duration::from);
+        self.grants.handle_input(grants::Input::GiveCode { id, code: code.clone(), lease, quota }, now);
+        self.settle(now);
+        if let Some(why) = self.unwritten.first() {
+            let sentence =
+                format!("the code cannot be put where hostapd reads it; nothing was granted: {why}");
+            let input = grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner };
+            self.grants.handle_input(input, now);
+            return reply.refuse(Refusal::new("codes-unwritten", sentence));
+        }
+        reply.ok(GrantedCode { id, code, networks });
+    }
+
+    fn check_code(&self, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
+        if self.code_networks().next().is_none() {
+            let sentence =
+                "no network takes codes; give one a wpa_psk_file in gateway.toml and in hostapd.conf";
+            return Err(Refusal::new("no-code-network", sentence));
+        }
+        check_terms(None, lease, quota)?;
+        self.grants.check_code()
+    }
+
+    fn evict(&mut self, target: Target, reply: Reply, now: BootTime) {
+        let found: Option<Grant> = match target {
+            Target::Station(station) => self.grants.of_station(station).cloned(),
+            Target::Grant(id) => self.grants.get(id).cloned(),
+        };
+        let Some(grant) = found else {
+            let what = match target {
+                Target::Station(station) => format!("station {station} has no grant"),
+                Target::Grant(id) => format!("there is no grant {id}"),
+            };
+            return reply.refuse(Refusal::new("no-grant", format!("{what}; see `wayleave grants`")));
+        };
+        self.waiting.entry(grant.id).or_default().push(reply);
+        let input = match target {
+            Target::Station(station) => grants::Input::TakeStation { station, cause: Cause::Owner },
+            Target::Grant(id) => grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner },
+        };
+        self.grants.handle_input(input, now);
+    }
+}
+
+/// Of a station, or of a code.
+fn check_terms(station: Option<MacAddr>, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
+    let whose = station.map_or_else(String::new, |station| format!("{station}: "));
+    if lease.is_some_and(|lease| lease.0 == 0) {
+        let sentence = format!("{whose}a time of 0 grants nothing; leave it out to grant for good");
+        return Err(Refusal::new("no-time", sentence));
+    }
+    if quota == Some(0) {
+        let sentence = format!("{whose}a quota of 0 grants nothing; leave it out for no limit");
+        return Err(Refusal::new("no-bytes", sentence));
+    }
+    Ok(())
+}
