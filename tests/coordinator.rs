@@ -18,6 +18,7 @@ use link_client::{Gateway, SOON, Terminal, bssid, link, station};
 use serde_json::{Value, json};
 use wayleave::model::{Cause, GrantsDigest, Incarnation, Millis};
 use wayleave::wire::claim::ClaimToken;
+use wayleave::wire::directory::DirectoryPart;
 use wayleave::wire::gateway::{FromGateway, Presence, ToGateway, grants_digest};
 use wayleave::wire::hello::Role;
 use wayleave::wire::notice::NoticeBody;
@@ -123,6 +124,58 @@ async fn from_asking_to_eviction_and_report() {
     let over = terminal.told(SOON).await.unwrap();
     assert!(matches!(over, ToTerminal::Over { cause: None, .. }), "{over:?}");
     assert_eq!(gateway.notice_within(Duration::from_millis(700)).await, None, "nothing more");
+}
+
+#[tokio::test]
+async fn a_directory_is_signed_told_by_difference_and_the_same_after_a_restart() {
+    /// More than ten questions a second end a link.
+    const A_LITTLE: Duration = Duration::from_millis(110);
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(dir.path(), QUICK);
+    let key = coordinator.door.key;
+    let area = Some("lyon/hall");
+    let (mut one, _) = coordinator.gateway(1).await;
+    let (mut two, _) = coordinator.gateway(2).await;
+    one.announce_in(area, "cafe", bssid(1)).await;
+    let mut terminal = Terminal::up(coordinator.door, &Identity::generate()).await;
+    let listed = |part: &DirectoryPart| part.listed.iter().map(|listed| listed.bssid).collect::<Vec<_>>();
+    let mut first = terminal.directory("lyon", None, 0).await.open(key).unwrap();
+    while first.listed.is_empty() {
+        tokio::time::sleep(A_LITTLE).await;
+        first = terminal.directory("lyon", None, 0).await.open(key).unwrap();
+    }
+    assert_eq!((listed(&first), first.from, first.parts), (vec![bssid(1)], None, 1));
+    assert_eq!(first.listed[0].service, service_id(one.key));
+    let same = terminal.directory("lyon", Some(first.version), 0).await.open(key).unwrap();
+    assert_eq!((same.from, same.version, listed(&same)), (Some(first.version), first.version, vec![]));
+
+    // What another gateway has is not taken over, and `_nomap` is not listed.
+    two.announce_in(area, "cafe", bssid(1)).await;
+    two.announce_in(area, "home_nomap", bssid(3)).await;
+    two.announce_in(area, "corner", bssid(2)).await;
+    let mut second = first.clone();
+    while second.version == first.version || second.listed.is_empty() {
+        tokio::time::sleep(A_LITTLE).await;
+        second = terminal.directory("lyon", Some(first.version), 0).await.open(key).unwrap();
+    }
+    assert_eq!((listed(&second), second.from), (vec![bssid(2)], Some(first.version)));
+    assert_eq!(terminal.directory("paris", None, 0).await.open(key).unwrap().listed, []);
+    assert!(terminal.directory("lyon", None, 0).await.open(one.key).is_err(), "it is the coordinator's");
+
+    // It moves away.
+    two.announce_in(Some("paris/hall"), "corner", bssid(2)).await;
+    let mut third = second.clone();
+    while third.version == second.version {
+        tokio::time::sleep(A_LITTLE).await;
+        third = terminal.directory("lyon", Some(second.version), 0).await.open(key).unwrap();
+    }
+    assert_eq!((third.gone.as_slice(), third.version), ([bssid(2)].as_slice(), first.version));
+
+    drop(coordinator);
+    let coordinator = Coordinator::start(dir.path(), QUICK);
+    let mut terminal = Terminal::up(coordinator.door, &Identity::generate()).await;
+    let again = terminal.directory("lyon", Some(third.version), 0).await.open(key).unwrap();
+    assert_eq!((again.version, listed(&again)), (third.version, vec![]), "who was gone is known still");
 }
 
 #[tokio::test]

@@ -99,8 +99,13 @@ async fn malformed_oversized_forged_and_replayed_frames_close_the_link() {
     drop(gateway);
     let mut other = Gateway::connect(door, &gateway_identity, None).await.unwrap();
     let service = ServiceId([0; 16]);
-    let announce =
-        wayleave::wire::gateway::Announce { name: String::new(), beacon: None, service, networks: vec![] };
+    let announce = wayleave::wire::gateway::Announce {
+        area: None,
+        name: String::new(),
+        beacon: None,
+        service,
+        networks: vec![],
+    };
     other.socket.send(&FromGateway::Announce(announce)).await;
     assert!(other.socket.closed().await.1.starts_with("wrong-service"));
     let mut other = Gateway::up(door, &gateway_identity, 1, "cafe").await;

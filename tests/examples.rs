@@ -13,10 +13,10 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
         "gateway.toml",
         gateway,
         "[[network]]\ninterface = \"x\"\n",
-        &["enforcement", "open", "hostapd", "beacon", "interworking", "dhcp", "coordinator"],
+        &["enforcement", "open", "hostapd", "beacon", "interworking", "directory", "dhcp", "coordinator"],
     ),
     ("coordinator.toml", coordinator, "public = \"x:1\"\n", &["heartbeat", "patience", "brake", "limits"]),
-    ("terminal.toml", terminal, "interface = \"x\"\n", &["coordinator"]),
+    ("terminal.toml", terminal, "interface = \"x\"\n", &["directory", "coordinator"]),
 ];
 
 #[test]
@@ -44,10 +44,10 @@ fn what_is_commented_out_holds_without_it() {
     let path = dir.path().join("whole.toml");
     std::fs::write(&path, whole("gateway.toml")).unwrap();
     let example = gateway::load(Path::new("packaging/etc/gateway.toml")).unwrap();
-    // What opens the network, what telephones are told and whom the gateway is enrolled with are examples, not what
+    // Where it is listed, what opens the network, what telephones are told and whom the gateway is enrolled with are examples, not what
     // holds.
     let (networks, coordinator, dbus) = (example.networks.clone(), None, example.dbus);
-    let given = gateway::Settings { interworking: None, ..gateway::load(&path).unwrap() };
+    let given = gateway::Settings { area: None, interworking: None, ..gateway::load(&path).unwrap() };
     assert_eq!(gateway::Settings { networks, coordinator, dbus, ..given }, example);
 
     std::fs::write(&path, whole("coordinator.toml").replace("api_token_file", "#")).unwrap();

@@ -67,6 +67,28 @@ fn a_silent_terminal_that_moves_bytes_stays() {
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_directory_that_somebody_changed_on_disk_is_named_and_read_again() {
+    let stage = Stage::gateway_with("[directory]\narea = \"lyon/hall\"\n");
+    let watching = "directory = { regions = [\"lyon\"], join = true }\n";
+    let mut terminal = stage.terminal_with(0, watching);
+    stage.wait_for_access(0);
+    assert_eq!(terminal.status()["listed"], 1);
+    assert!(terminal.program.terminate(SOON).success());
+
+    let file = terminal.config.parent().expect("a directory").join("state/directory/lyon");
+    let mut kept = std::fs::read(&file).expect("it is kept");
+    let good = kept.clone();
+    *kept.last_mut().expect("not empty") ^= 1;
+    std::fs::write(&file, kept).expect("we are root");
+    let mut terminal = stage.terminal_with(0, watching);
+    let said = terminal.program.wait_line("bad-directory", SOON);
+    assert!(said.contains("state/directory/lyon") && said.contains("did not sign"), "{said}");
+    wait_until("it to have joined again", SOON, || terminal.status()["state"] == "connected");
+    assert_eq!(std::fs::read(&file).expect("it is kept").len(), good.len());
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn a_strict_coordinator_does_not_ask() {
     let stage = Stage::new("policy = \"strict\"\n");
     let mut terminal = stage.terminal(0);

@@ -13,6 +13,8 @@ pub mod enrolment;
 pub mod hostapd;
 #[cfg(feature = "terminal")]
 pub mod interface;
+#[cfg(feature = "terminal")]
+pub mod kept_directory;
 pub mod link;
 #[cfg(feature = "gateway")]
 pub mod nftables;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::duration::Span;
 use super::error::{ConfigError, parse, read};
-use crate::model::{Bssid, Credential, PublicKey, Secret, Ssid, unhex};
+use crate::model::{Area, Bssid, Credential, PublicKey, Secret, Ssid, unhex};
 use crate::wire::beacon;
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::interworking::{AccessNetwork, Interworking, VenueName, VenueUrl};
@@ -52,6 +52,8 @@ struct Fragment {
     #[serde(default)]
     beacon: BeaconFragment,
     interworking: Option<InterworkingFragment>,
+    #[serde(default)]
+    directory: DirectoryFragment,
     #[serde(default)]
     dhcp: DhcpFragment,
     coordinator: Option<CoordinatorFragment>,
@@ -118,6 +120,12 @@ struct InterworkingFragment {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct DirectoryFragment {
+    area: Option<Area>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct DhcpFragment {
     lease_file: Option<PathBuf>,
 }
@@ -171,6 +179,8 @@ pub struct Network {
 pub struct Settings {
     /// What terminals are shown; empty: the host name.
     pub name: String,
+    /// Where the coordinator's directory lists it; `None`: nowhere.
+    pub area: Option<Area>,
     /// Survives a reboot.
     pub state_dir: PathBuf,
     /// Survives a restart.
@@ -347,6 +357,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     }
     Ok(Settings {
         name,
+        area: fragment.directory.area,
         state_dir: fragment.state_dir.unwrap_or_else(|| "/var/lib/wayleave".into()),
         runtime_dir,
         dbus: fragment.dbus.unwrap_or(has_dbus),

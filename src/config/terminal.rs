@@ -3,17 +3,24 @@
 //! `packaging/etc/terminal.toml` is the text for people: every key, what it does, what holds without it;
 //! `tests/examples.rs` holds that true.
 
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::error::{ConfigError, parse, read};
-use crate::model::{Bssid, Ssid};
+use crate::model::{Bssid, Region, Ssid};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::terminal::SeenAp;
 
 /// Where the file is, unless the command line says otherwise.
 pub const PATH: &str = "/etc/wayleave/terminal.toml";
+
+/// Each is read anew once an hour.
+const MOST_REGIONS: usize = 64;
+
+/// Two of three and more.
+const NEEDED: NonZeroU8 = NonZeroU8::new(2).expect("not zero");
 
 /// What the file says.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +34,18 @@ struct Fragment {
     runtime_dir: Option<PathBuf>,
     coordinator: Option<CoordinatorAddress>,
     #[serde(default)]
+    directory: DirectoryFragment,
+    #[serde(default)]
     aps: Vec<ApFragment>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectoryFragment {
+    #[serde(default)]
+    regions: Vec<Region>,
+    join: Option<bool>,
+    needed: Option<u8>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -54,8 +72,21 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     /// Whom to ask; `None`: the one of the enrolment.
     pub coordinator: Option<CoordinatorAddress>,
+    /// What it holds ahead of time.
+    pub directory: Directory,
     /// What to ask for instead of a scan; empty: scan.
     pub aps: Vec<SeenAp>,
+}
+
+/// The directory that a terminal holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Of these regions.
+    pub regions: Vec<Region>,
+    /// Whether it joins by itself where it recognises a place; otherwise it asks at once.
+    pub join: bool,
+    /// How many access points of an area have to be in reach.
+    pub needed: NonZeroU8,
 }
 
 impl Settings {
@@ -78,6 +109,26 @@ impl Settings {
         if wired && fragment.aps.is_empty() {
             return invalid("aps", "", "with `wired = true`, the access points to ask for");
         }
+        let directory = fragment.directory;
+        if let Some(double) = directory
+            .regions
+            .iter()
+            .enumerate()
+            .find_map(|(at, region)| directory.regions[..at].contains(region).then_some(region))
+        {
+            return invalid("directory.regions", &double.to_string(), "each region once");
+        }
+        if directory.regions.len() > MOST_REGIONS {
+            let found = format!("{} regions", directory.regions.len());
+            return invalid("directory.regions", &found, &format!("{MOST_REGIONS} regions at most"));
+        }
+        if directory.join == Some(true) && directory.regions.is_empty() {
+            return invalid("directory.join", "true", "false, or regions whose directory is to be held");
+        }
+        let needed = directory.needed.unwrap_or(NEEDED.get());
+        let Some(needed) = NonZeroU8::new(needed) else {
+            return invalid("directory.needed", "0", "1 to 255 access points");
+        };
         let coordinator = match fragment.coordinator {
             Some(CoordinatorAddress { host, key }) => match CoordinatorAddress::new(&host, key) {
                 Ok(address) => Some(address),
@@ -103,6 +154,11 @@ impl Settings {
             state_dir: dir("state_dir", fragment.state_dir, "/var/lib/wayleave-terminal")?,
             runtime_dir: dir("runtime_dir", fragment.runtime_dir, "/run/wayleave-terminal")?,
             coordinator,
+            directory: Directory {
+                join: directory.join.unwrap_or(false),
+                regions: directory.regions,
+                needed,
+            },
             aps: fragment.aps.into_iter().map(given).collect(),
         })
     }
@@ -131,12 +187,15 @@ mod tests {
         let key = "ab".repeat(32);
         let settings = check(&format!(
             "interface = \"eth1\"\nstay = false\nwired = true\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\n\
+             [directory]\nregions = [\"lyon\", \"paris\"]\njoin = true\nneeded = 3\n\
              [coordinator]\nhost = \"c.example:7443\"\nkey = \"{key}\"\n\
              [[aps]]\nbssid = \"02:00:5e:10:00:01\"\nssid = \"Corner\"\n"
         ))
         .unwrap();
         assert_eq!(settings.coordinator.unwrap().name(), "c.example");
         assert_eq!(settings.aps[0].ssid.as_bytes(), b"Corner");
+        assert_eq!(settings.directory.regions.len(), 2);
+        assert!(settings.directory.join && settings.directory.needed.get() == 3);
     }
 
     #[test]
@@ -146,6 +205,22 @@ mod tests {
             ("\ninterface = \"../x\"\n", "t.toml:2: interface: found \"../x\"; allowed: the name of "),
             ("stay = true\n", "t.toml: interface: found nothing; allowed: "),
             ("interface = \"a\"\nstate_dir = \"s\"\n", "t.toml:2: state_dir: found \"s\"; allowed: a path "),
+            (
+                "interface = \"a\"\n[directory]\nregions = [\"Lyon\"]\n",
+                "t.toml:3: directory.regions: found [\"Lyon\"]; allowed: \"Lyon\" is not a region: 1 to 32 of ",
+            ),
+            (
+                "interface = \"a\"\n[directory]\nregions = [\"a\", \"a\"]\n",
+                "t.toml:3: directory.regions: found \"a\"; allowed: each region once",
+            ),
+            (
+                "interface = \"a\"\n[directory]\njoin = true\n",
+                "t.toml:3: directory.join: found \"true\"; allowed: false, or regions",
+            ),
+            (
+                "interface = \"a\"\n[directory]\nneeded = 0\n",
+                "t.toml:3: directory.needed: found \"0\"; allowed: 1 to 255",
+            ),
             ("interface = \"a\"\nwired = true\n", "t.toml: aps: found \"\"; allowed: with `wired = true`"),
             (
                 "interface = \"a\"\n[[aps]]\nbssid = \"02\"\nssid = \"x\"\n",

@@ -33,6 +33,7 @@ use crate::host::clock;
 use crate::logic::limit::charge;
 use crate::logic::wheel::Pulse;
 use crate::model::{BootId, BootTime, Incarnation, Millis, PublicKey, Refusal, ServiceId, SessionId};
+use crate::wire::directory::SignedDirectory;
 use crate::wire::gateway::{FromGateway, ToGateway};
 use crate::wire::hello::{Challenge, Hello, LinkNonce, Proof, Role, Verdict};
 use crate::wire::notice::{Notice, SignedNotice};
@@ -443,6 +444,16 @@ fn answer(hub: &Hub, key: PublicKey, message: FromTerminal, now: BootTime) -> Op
         FromTerminal::Ask { aps, request } => {
             let aps = hub.core().candidates(&aps);
             Some(ToTerminal::Candidates { aps, request })
+        }
+        FromTerminal::Directory { have, part, region, request } => {
+            let part = hub.core().directory(&region, have, part);
+            match SignedDirectory::new(&hub.identity, &part) {
+                Ok(signed) => Some(ToTerminal::Directory { signed, request }),
+                Err(error) => {
+                    tracing::error!(%error, %region, "a part of a directory is too long to be sent");
+                    None
+                }
+            }
         }
         FromTerminal::Join { bssid, request, station } => {
             let refusal: Refusal = hub.core().join(key, bssid, station, request, now).err()?;

@@ -47,6 +47,9 @@ pub(super) fn show(status: &TerminalStatus, output: &mut Output<'_>) -> io::Resu
         facts.add("last refusal", Cell::new(format!("{}: {}", refusal.word, refusal.sentence), Tone::Hint));
     }
     facts.add("coordinator", link(&status.link));
+    if status.listed > 0 {
+        facts.add("directory", format!("{} access points", status.listed));
+    }
     facts.add("interface", format!("{}, as {}", status.interface, status.station));
     facts.add("version", &status.version);
     facts.add("key", status.key.to_string());

@@ -350,6 +350,7 @@ mod terminal {
                 rx: 1_222_222_222,
                 tx: 12_345_678,
             }),
+            listed: 12,
             last: None,
             dropped: 0,
         };

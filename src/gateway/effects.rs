@@ -501,8 +501,13 @@ impl Gateway {
                 SharedNetwork { ssid, bssids, credential: network.credential.clone() }
             })
             .collect();
-        let announce =
-            Announce { name: self.settings.name.clone(), beacon: None, service: self.service, networks };
+        let announce = Announce {
+            area: self.settings.area.clone(),
+            name: self.settings.name.clone(),
+            beacon: None,
+            service: self.service,
+            networks,
+        };
         if let Some(upstream) = &mut self.upstream {
             upstream.handle_input(upstream::Input::Shares(announce));
         }

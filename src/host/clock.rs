@@ -27,6 +27,13 @@ pub fn calendar() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The same, where this machine knows the date; a machine without a battery begins in 1970.
+pub fn known_calendar() -> Option<u64> {
+    /// 2025-01-01: older than this program.
+    const KNOWN: u64 = 1_735_689_600;
+    Some(calendar()).filter(|seconds| *seconds >= KNOWN)
+}
+
 /// One deadline to wait for (timerfd_create(2)). The process sleeps until then: there is no tick.
 ///
 /// A machine that slept past the deadline wakes to it at once, which tokio's timers on CLOCK_MONOTONIC

@@ -16,6 +16,9 @@
 //!                                         v  after End: Finish
 //! ```
 //!
+//! `Watch` is a `Want` that nobody said: it looks around without a sound, and asks the coordinator for nothing but a
+//! join at what its own directory knows (`Recognised` instead of `Scanned`, straight to Joining). It never gives up.
+//!
 //! Invariants, each held by `every_short_history`:
 //! 1. nothing is sent without a link;
 //! 2. heartbeats are sent only while the access they name stands;
@@ -46,6 +49,8 @@ pub const FIRST_WAIT: Duration = Duration::from_secs(2);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Access points in one question: they fit into a frame.
 pub const MOST_APS: usize = 64;
+/// The longest wait while watching: somebody who walks past is in reach for a minute.
+pub const LONGEST_WATCH: Duration = Duration::from_secs(30);
 /// What a coordinator may ask for as heartbeat interval.
 const HEARTBEAT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
@@ -54,6 +59,8 @@ const HEARTBEAT: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)
 pub enum Input {
     /// Access is wanted.
     Want,
+    /// Access is welcome where the directory knows the place.
+    Watch,
     /// It is not wanted any more; the agent stays.
     Release,
     /// The agent is to end.
@@ -64,6 +71,8 @@ pub enum Input {
     LinkDown,
     /// The answer to [`Action::Scan`].
     Scanned(Vec<SeenAp>),
+    /// The same while watching: those of them that the directory knows, best first.
+    Recognised(Vec<Candidate>),
     /// The coordinator says something.
     Heard(ToTerminal),
     /// The network of [`Action::Associate`] carries packets.
@@ -79,8 +88,11 @@ pub enum Input {
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Look which access points are in reach; [`Input::Scanned`] answers.
-    Scan,
+    /// Look which access points are in reach. [`Input::Scanned`] answers, or [`Input::Recognised`] while watching.
+    Scan {
+        /// Listening only.
+        silently: bool,
+    },
     /// Send this.
     Send(FromTerminal),
     /// Send a heartbeat with the counters of now.
@@ -211,6 +223,8 @@ pub struct Agent {
     station: MacAddr,
     /// Whether it asks again by itself.
     stay: bool,
+    /// Whether nobody has asked for access: it is taken where the directory knows the place.
+    watching: bool,
     /// Whether it is to end.
     ending: bool,
     linked: bool,
@@ -230,6 +244,7 @@ impl Agent {
             actions: VecDeque::new(),
             station,
             stay,
+            watching: false,
             ending: false,
             linked: false,
             next_request: 1,
@@ -241,6 +256,11 @@ impl Agent {
     /// Where it is.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether what was seen is for its own directory, and for nobody else.
+    pub fn is_watching(&self) -> bool {
+        self.watching
     }
 
     /// The address under which it will be seen at the next join.
@@ -278,7 +298,9 @@ impl Agent {
             return;
         }
         match input {
-            Input::Want => self.want(now),
+            Input::Want => self.want(false, now),
+            Input::Watch => self.want(true, now),
+            Input::Recognised(candidates) => self.recognised(candidates, now),
             Input::Release => self.release(now),
             Input::End => {
                 self.ending = true;
@@ -287,6 +309,8 @@ impl Agent {
             Input::LinkUp => self.link_up(now),
             Input::LinkDown => self.link_down(),
             Input::Scanned(aps) => self.scanned(aps, now),
+            // For the directory's reader.
+            Input::Heard(ToTerminal::Directory { .. }) => {}
             Input::Heard(ToTerminal::Candidates { aps, request }) => self.candidates(aps, request, now),
             Input::Heard(ToTerminal::Joined(joined)) => self.joined(joined, now),
             Input::Heard(ToTerminal::Refused { refusal, request }) => self.refused(refusal, request, now),
@@ -347,7 +371,10 @@ impl Agent {
         }
     }
 
-    fn want(&mut self, now: BootTime) {
+    fn want(&mut self, watching: bool, now: BootTime) {
+        if let State::Idle | State::Waiting { .. } | State::Scanning { .. } = self.state {
+            self.watching = watching;
+        }
         match self.state {
             State::Idle | State::Waiting { .. } if !self.ending => {
                 self.failures = 0;
@@ -358,7 +385,7 @@ impl Agent {
     }
 
     fn look_around(&mut self, now: BootTime) {
-        self.actions.push_back(Action::Scan);
+        self.actions.push_back(Action::Scan { silently: self.watching });
         self.state = State::Scanning { until: now + SCAN_DEADLINE };
     }
 
@@ -459,6 +486,16 @@ impl Agent {
         }
         self.state = State::Asking { aps, asked: None };
         self.ask(now);
+    }
+
+    fn recognised(&mut self, candidates: Vec<Candidate>, now: BootTime) {
+        let State::Scanning { .. } = self.state else { return };
+        let mut fitting = VecDeque::from(candidates);
+        match fitting.pop_front() {
+            Some(candidate) => self.join(candidate, fitting, now),
+            // Most places are not known; that is no news.
+            None => self.wait(now),
+        }
     }
 
     fn ask(&mut self, now: BootTime) {
@@ -563,7 +600,7 @@ impl Agent {
             return;
         }
         self.actions.push_back(Action::Dissociate);
-        match self.stay {
+        match self.stay || self.watching {
             true => self.wait(now),
             false => self.finish(End::Over(cause)),
         }
@@ -634,7 +671,7 @@ impl Agent {
     }
 
     fn give_up(&mut self, why: Refusal, now: BootTime) {
-        match self.stay {
+        match self.stay || self.watching {
             true => {
                 self.actions.push_back(Action::Tell(why));
                 self.wait(now);
@@ -644,7 +681,8 @@ impl Agent {
     }
 
     fn wait(&mut self, now: BootTime) {
-        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
+        let longest = if self.watching { LONGEST_WATCH } else { LONGEST_WAIT };
+        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting { until: now + wait };
     }

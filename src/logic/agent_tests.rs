@@ -5,13 +5,14 @@ use crate::model::{Credential, Ssid};
 
 const S: Duration = Duration::from_secs(1);
 const STATION: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const SCAN: Action = Action::Scan { silently: false };
 const HEART: Duration = Duration::from_secs(10);
 
 #[test]
 fn from_wanting_to_heartbeats() {
     let mut run = Run::new(true);
     run.say(Input::LinkUp);
-    assert_eq!(run.say(Input::Want), [Action::Scan]);
+    assert_eq!(run.say(Input::Want), [SCAN]);
     let seen = vec![ap(1, -70), ap(2, -40)];
     let asked = run.say(Input::Scanned(seen));
     let [Action::Send(FromTerminal::Ask { aps, request: 1 })] = asked.as_slice() else { panic!("{asked:?}") };
@@ -45,6 +46,28 @@ fn from_wanting_to_heartbeats() {
         incarnation: access.incarnation,
     };
     assert_eq!(run.say(Input::Heard(over)), [Action::Dissociate, Action::Finish(End::Asked)]);
+}
+
+#[test]
+fn watching_it_says_nothing_before_the_directory_knows_the_place() {
+    let mut run = Run::new(false);
+    run.say(Input::LinkUp);
+    assert_eq!(run.say(Input::Watch), [Action::Scan { silently: true }]);
+    for _ in 0..10 {
+        assert_eq!(run.say(Input::Recognised(vec![])), [], "nothing is said, told or ended");
+        let wait = run.agent.poll_timeout().unwrap().since(run.now);
+        assert!(wait <= LONGEST_WATCH, "{wait:?}");
+        assert_eq!(run.pass(wait), [Action::Scan { silently: true }]);
+    }
+    let Input::Heard(ToTerminal::Candidates { aps, .. }) = candidates(&[1], 0) else { panic!() };
+    let joins = run.say(Input::Recognised(aps));
+    assert_eq!(joins, [Action::Send(FromTerminal::Join { bssid: bssid(1), request: 1, station: STATION })]);
+    let refusal = Refusal::new("gateway-away", "…");
+    let told = run.say(Input::Heard(ToTerminal::Refused { refusal: refusal.clone(), request: 1 }));
+    assert_eq!(told, [Action::Tell(refusal)], "it goes on, although it is not to stay");
+    // A person asks.
+    assert_eq!(run.say(Input::Want), [SCAN]);
+    assert!(!run.agent.is_watching());
 }
 
 #[test]
@@ -99,7 +122,7 @@ fn an_answer_that_comes_too_late_is_given_back() {
     assert!(matches!(tell.as_slice(), [Action::Tell(_)]));
     assert_eq!(run.say(heard(&joined(1, 2, 7))), [leave(7)]);
     assert_eq!(run.agent.state().word(), "waiting");
-    assert_eq!(run.pass(FIRST_WAIT), [Action::Scan]);
+    assert_eq!(run.pass(FIRST_WAIT), [SCAN]);
 }
 
 #[test]
@@ -197,6 +220,7 @@ fn explore(run: &Run, depth: u32) -> u64 {
 #[derive(Clone, Copy, Debug)]
 enum Word {
     Want,
+    Watch,
     Release,
     End,
     Up,
@@ -216,8 +240,9 @@ enum Word {
 }
 
 impl Word {
-    const ALL: [Word; 17] = [
+    const ALL: [Word; 18] = [
         Word::Want,
+        Word::Watch,
         Word::Release,
         Word::End,
         Word::Up,
@@ -302,6 +327,7 @@ impl Run {
         let request = self.last_request;
         let actions = match word {
             Word::Want => self.say(Input::Want),
+            Word::Watch => self.say(Input::Watch),
             Word::Release => self.say(Input::Release),
             Word::End => self.say(Input::End),
             Word::Up => {
@@ -311,6 +337,10 @@ impl Run {
             Word::Down => {
                 self.linked = false;
                 self.say(Input::LinkDown)
+            }
+            Word::Scanned if self.agent.is_watching() => {
+                let Input::Heard(ToTerminal::Candidates { aps, .. }) = candidates(&[1, 2], 0) else { return };
+                self.say(Input::Recognised(aps))
             }
             Word::Scanned => self.say(Input::Scanned(vec![ap(1, -50), ap(2, -60)])),
             Word::Candidates => self.say(candidates(&[1, 2, 9], request)),
@@ -366,11 +396,17 @@ impl Run {
     fn carry_out(&mut self, action: Action) {
         self.check(!self.finished, "6: nothing after the end");
         match action {
-            Action::Scan | Action::Tell(_) => {}
+            Action::Scan { silently } => {
+                self.check(silently == self.agent.is_watching(), "7: it listens unless somebody asked");
+            }
+            Action::Tell(_) => {}
             Action::Send(message) => {
                 self.check(self.linked, "1: sent without a link");
                 match message {
+                    FromTerminal::Directory { .. } => self.check(false, "directories are read by another"),
                     FromTerminal::Ask { request, .. } | FromTerminal::Join { request, .. } => {
+                        let asks = matches!(message, FromTerminal::Ask { .. });
+                        self.check(!asks || !self.agent.is_watching(), "7: what it sees is its own");
                         self.check(request > self.last_request, "requests grow");
                         self.last_request = request;
                     }

@@ -15,6 +15,8 @@ pub mod backoff;
 pub mod beacon;
 #[cfg(feature = "coordinator")]
 pub mod brake;
+#[cfg(any(feature = "coordinator", feature = "terminal"))]
+pub mod directory;
 #[cfg(feature = "gateway")]
 pub mod grants;
 #[cfg(feature = "coordinator")]

@@ -110,6 +110,12 @@ identifier!(
 );
 
 identifier!(
+    /// What a region's directory holds: the first 16 octets of SHA-256 over its entries. Equal versions, equal
+    /// directories, whoever made them.
+    DirectoryVersion, 16, "a version of a directory"
+);
+
+identifier!(
     /// One run of a gateway as its beacons name it; made at random at its start.
     BeaconEpoch, 8, "an epoch of beacons"
 );

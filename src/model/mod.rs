@@ -3,6 +3,7 @@
 //! Read next: `wire/` for how these travel, `logic/` for what is decided with them.
 #![forbid(unsafe_code)]
 
+mod area;
 mod cause;
 mod code;
 mod freed;
@@ -15,14 +16,15 @@ mod sentence;
 mod ssid;
 mod time;
 
+pub use area::{Area, ParseAreaError, Region};
 pub use cause::{Cause, Refusal};
 pub use code::Code;
 pub use freed::{Freed, Report, Step, StepOutcome, StepReport};
 pub use gather::Gather;
 pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
 pub use ids::{
-    BeaconEpoch, BootId, GrantId, GrantsDigest, Incarnation, KeyId, ParseIdError, PublicKey, ServiceId,
-    SessionId, Signature, unhex,
+    BeaconEpoch, BootId, DirectoryVersion, GrantId, GrantsDigest, Incarnation, KeyId, ParseIdError,
+    PublicKey, ServiceId, SessionId, Signature, unhex,
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
 pub use secret::{BeaconSecret, Secret};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::directory::Directory;
 use super::effects::{Effects, Outside};
 use super::{Error, SOCKET};
 use crate::adapters::enrolment::Enrolment;
@@ -58,12 +59,15 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
         keep(opening, move |stood, not_before| backoff.wait(stood, not_before, u64::from_le_bytes(random())));
     let interface = Interface::new(&settings.interface);
     let stay = settings.stay;
+    let begin = if settings.directory.join { Input::Watch } else { Input::Want };
+    let directory = Directory::load(&settings, enrolment.coordinator.key);
     let effects = Effects::new(settings, link, interface);
     let station = effects.station()?;
     let why = "no attempt has ended yet".to_owned();
     let state = LinkState::Down { host: enrolment.coordinator.host.clone(), why };
     let terminal = Terminal {
         agent: Agent::new(station, stay),
+        directory,
         effects,
         enrolment,
         key: identity.public(),
@@ -73,11 +77,12 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
     // Without a service manager there is nobody to tell (sd_notify(3)).
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     ready();
-    terminal.drive(control).await
+    terminal.drive(begin, control).await
 }
 
 struct Terminal {
     agent: Agent,
+    directory: Directory,
     effects: Effects,
     enrolment: Enrolment,
     key: PublicKey,
@@ -86,14 +91,14 @@ struct Terminal {
 }
 
 impl Terminal {
-    async fn drive(mut self, mut control: Control<TerminalRequest>) -> Result<(), Error> {
+    async fn drive(mut self, begin: Input, mut control: Control<TerminalRequest>) -> Result<(), Error> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut alarm = Alarm::new()?;
         let watchdog = sd_notify::watchdog_enabled();
         let mut alive = watchdog.map(|within| tokio::time::interval(within / 2));
-        self.agent.handle_input(Input::Want, clock::now());
+        self.agent.handle_input(begin, clock::now());
         loop {
             if let Err(end) = self.act().await {
                 self.effects.finish().await;
@@ -103,7 +108,7 @@ impl Terminal {
                     End::Refused(refusal) => Err(Error::Refused(refusal)),
                 };
             }
-            let due = self.agent.poll_timeout();
+            let due = [self.agent.poll_timeout(), self.directory.poll_timeout()].into_iter().flatten().min();
             let mut input = None;
             tokio::select! {
                 outside = self.effects.next() => input = match outside {
@@ -114,6 +119,7 @@ impl Terminal {
                 rang = alarm.wait_until(due) => {
                     rang?;
                     self.agent.handle_timeout(clock::now());
+                    self.directory.handle_timeout(clock::now());
                 }
                 _ = terminate.recv() => input = Some(Input::End),
                 _ = interrupt.recv() => input = Some(Input::End),
@@ -123,8 +129,19 @@ impl Terminal {
                 }
             }
             if let Some(input) = input {
+                let input = self.looked_up(input);
                 self.agent.handle_input(input, clock::now());
             }
+        }
+    }
+
+    /// While nobody has asked for access, what was seen is for the directory.
+    fn looked_up(&self, input: Input) -> Input {
+        match input {
+            Input::Scanned(seen) if self.agent.is_watching() => {
+                Input::Recognised(self.directory.recognise(&seen))
+            }
+            other => other,
         }
     }
 
@@ -132,9 +149,11 @@ impl Terminal {
     async fn act(&mut self) -> Result<(), End> {
         while let Some(action) = self.agent.poll_action() {
             if let Some(input) = self.effects.carry_out(action, &mut self.agent).await? {
+                let input = self.looked_up(input);
                 self.agent.handle_input(input, clock::now());
             }
         }
+        self.directory.act(&self.effects.link);
         Ok(())
     }
 
@@ -145,12 +164,21 @@ impl Terminal {
                 tracing::info!(host, "the link to the coordinator stands");
                 self.link = LinkState::Up { host };
                 self.forget_claim();
+                self.directory.link(true, clock::now());
                 Some(Input::LinkUp)
             }
             LinkEvent::Down { word, why, retry_in } => {
                 tracing::warn!(host, word, ?retry_in, "no link to the coordinator: {why}");
                 self.link = LinkState::Down { host, why };
+                self.directory.link(false, clock::now());
                 Some(Input::LinkDown)
+            }
+            LinkEvent::Message(ToTerminal::Directory { signed, request }) => {
+                if let Err(refusal) = self.directory.heard(signed, request, clock::now()) {
+                    self.dropped += 1;
+                    tracing::debug!("dropped: {refusal}");
+                }
+                None
             }
             LinkEvent::Message(message) => Some(Input::Heard(message)),
             LinkEvent::Malformed { why } => {
@@ -217,6 +245,7 @@ impl Terminal {
                 rx: moved.rx,
                 tx: moved.tx,
             }),
+            listed: self.directory.len() as u64,
             last: self.effects.last.clone(),
             dropped: self.dropped,
         }

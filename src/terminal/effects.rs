@@ -55,11 +55,11 @@ impl Effects {
         agent: &mut Agent,
     ) -> Result<Option<Input>, End> {
         match action {
-            Action::Scan => {
+            Action::Scan { silently } => {
                 if let Ok(station) = self.station() {
                     agent.set_station(station);
                 }
-                Ok(self.scan().await)
+                Ok(self.scan(silently).await)
             }
             Action::Send(message) => {
                 self.send(message);
@@ -164,11 +164,11 @@ impl Effects {
         }
     }
 
-    async fn scan(&mut self) -> Option<Input> {
+    async fn scan(&mut self, silently: bool) -> Option<Input> {
         if !self.settings.aps.is_empty() {
             return Some(Input::Scanned(self.settings.aps.clone()));
         }
-        let scanning = async { self.supplicant().await?.scan().await }.await;
+        let scanning = async { self.supplicant().await?.scan(silently).await }.await;
         scanning.err().map(|error| {
             self.failed(&error);
             Input::Scanned(Vec::new())

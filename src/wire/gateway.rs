@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::notice::SignedNotice;
 use super::sign::short_hash;
 use crate::model::{
-    BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Report,
+    Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Report,
     ServiceId, Ssid, Traffic,
 };
 
@@ -52,6 +52,9 @@ pub enum ToGateway {
 /// What a gateway shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announce {
+    /// Where it is to be listed; absent: in no directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub area: Option<Area>,
     /// What the owner calls it.
     pub name: String,
     /// How its beacons are checked; absent: it announces nothing on the air, or is older than beacons.
@@ -192,12 +195,14 @@ mod tests {
         };
         vec![
             FromGateway::Announce(Announce {
+                area: None,
                 name: "Corner".into(),
                 beacon: None,
                 service: ServiceId([1; 16]),
                 networks: vec![network.clone(), open, other],
             }),
             FromGateway::Announce(Announce {
+                area: Some("lyon/hall".parse().unwrap()),
                 name: "Corner".into(),
                 beacon: Some(BeaconReport {
                     slot: 7,

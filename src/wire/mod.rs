@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 
 pub mod beacon;
+mod bytes;
 pub mod cbor;
 pub mod claim;
+pub mod directory;
 pub mod gateway;
 pub mod hello;
 pub mod interworking;

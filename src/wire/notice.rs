@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cbor;
 use super::hello::LinkNonce;
 use super::sign::{BadSignature, Domain, Identity, verify};
+use super::{bytes, cbor};
 use crate::model::{
     BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Signature,
 };
@@ -153,35 +153,6 @@ impl NoticeReader {
         }
         self.last = notice.n;
         Ok(notice)
-    }
-}
-
-/// Byte strings as CBOR byte strings rather than arrays.
-mod bytes {
-    use serde::{Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct BytesVisitor;
-        impl serde::de::Visitor<'_> for BytesVisitor {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a byte string")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-
-            fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
-        }
-        deserializer.deserialize_byte_buf(BytesVisitor)
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Domain {
     Notice,
     /// The proof of a key when a link opens.
     Link,
+    /// A part of a directory, by its coordinator.
+    Directory,
 }
 
 impl Domain {
@@ -21,6 +23,7 @@ impl Domain {
         match self {
             Domain::Notice => b"wayleave notice v1\0",
             Domain::Link => b"wayleave link v1\0",
+            Domain::Directory => b"wayleave directory v1\0",
         }
     }
 }

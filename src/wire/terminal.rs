@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::directory::SignedDirectory;
 use crate::model::{
-    Bssid, Cause, Credential, Incarnation, MacAddr, Millis, Refusal, ServiceId, SessionId, Ssid,
+    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, Millis, Refusal, Region, ServiceId,
+    SessionId, Ssid,
 };
 
 /// From terminal to coordinator.
@@ -14,6 +16,18 @@ pub enum FromTerminal {
     Ask {
         /// What the terminal sees, best first. Networks that end in `_nomap` are not in it.
         aps: Vec<SeenAp>,
+        /// Comes back in the answer.
+        request: u64,
+    },
+    /// What is listed in a region; answered by one part of it.
+    Directory {
+        /// What the terminal holds of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        have: Option<DirectoryVersion>,
+        /// Which part of the answer, from 0.
+        part: u16,
+        /// The region.
+        region: Region,
         /// Comes back in the answer.
         request: u64,
     },
@@ -63,6 +77,14 @@ pub enum ToTerminal {
     Candidates {
         /// Only access points that were asked for.
         aps: Vec<Candidate>,
+        /// Of the request.
+        request: u64,
+    },
+    /// The answer to `Directory`. Of another version than the part before: the directory has changed, part 0 is to be
+    /// asked for again.
+    Directory {
+        /// One part.
+        signed: SignedDirectory,
         /// Of the request.
         request: u64,
     },
@@ -137,7 +159,7 @@ pub struct Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
+    use crate::model::{Secret, Signature};
     use crate::wire::cbor::{decode, encode, is_deterministic};
 
     const BSSID: Bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));
@@ -149,6 +171,12 @@ mod tests {
             FromTerminal::Ask {
                 aps: vec![SeenAp { ssid, bssid: BSSID, freq_mhz: 2412, signal_dbm: -40 }],
                 request: 1,
+            },
+            FromTerminal::Directory {
+                have: Some(DirectoryVersion([7; 16])),
+                part: 1,
+                region: "lyon".parse().unwrap(),
+                request: 3,
             },
             FromTerminal::Join { bssid: BSSID, request: 2, station: MacAddr([2, 0, 0, 0, 0, 1]) },
             FromTerminal::Heartbeat(Heartbeat {
@@ -186,6 +214,10 @@ mod tests {
                 credential: Credential::Psk { passphrase: Secret::new("p") },
                 incarnation: Incarnation(1),
             }),
+            ToTerminal::Directory {
+                signed: SignedDirectory { directory: vec![1, 2], signature: Signature([3; 64]) },
+                request: 4,
+            },
             ToTerminal::Refused { refusal: Refusal::new("unknown-ap", "…"), request: 3 },
             ToTerminal::Over { cause: None, session: SessionId([5; 16]), incarnation: Incarnation(1) },
         ] {

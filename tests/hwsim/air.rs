@@ -106,9 +106,18 @@ impl Radio {
 
     /// Nobody hears it any more and it hears nobody, as if it were switched off; it is told nothing of it.
     pub fn shield(&self) {
-        // Only radios that have a bit in common hear each other; all begin with the first.
+        self.join_group("0x2");
+    }
+
+    /// The end of [`Radio::shield`].
+    pub fn unshield(&self) {
+        self.join_group("0x1");
+    }
+
+    /// Only radios that have a bit in common hear each other; all begin with the first.
+    fn join_group(&self, bits: &str) {
         let group = format!("/sys/kernel/debug/ieee80211/{}/hwsim/group", self.phy);
-        fs::write(&group, "0x2").unwrap_or_else(|error| panic!("{group}: {error}"));
+        fs::write(&group, bits).unwrap_or_else(|error| panic!("{group}: {error}"));
     }
 }
 

@@ -48,6 +48,11 @@ impl Frame {
         Some(Deauthentication { to: address(4)?, from: address(10)?, bssid: address(16)?, reason })
     }
 
+    /// Who sent it, where it says so: acknowledgements do not (9.3.1).
+    pub fn transmitter(&self) -> Option<Mac> {
+        self.bytes.get(10..16)?.try_into().ok()
+    }
+
     /// Whose beacon it is, and its elements (9.3.3.2): they follow header, timestamp, interval and capabilities.
     pub fn beacon(&self) -> Option<(Mac, &[u8])> {
         // Version 0, type management, subtype 8.
@@ -93,6 +98,6 @@ fn a_capture_is_read_up_to_the_last_whole_frame() {
     assert_eq!(found[0].at, Duration::new(5, 6000));
     let expected = Deauthentication { to: [1; 6], from: [2; 6], bssid: [3; 6], reason: Some(4) };
     assert_eq!(found[0].deauthentication(), Some(expected));
-    assert_eq!(found[0].beacon(), None);
+    assert_eq!((found[0].beacon(), found[0].transmitter()), (None, Some([2; 6])));
     assert_eq!(frames(&header[..10]), []);
 }

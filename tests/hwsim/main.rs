@@ -18,6 +18,7 @@ mod beacon_reload;
 mod changed_address;
 mod code_join;
 mod evicted_code;
+mod evil_twin;
 mod forged_deauth;
 mod hostapd_restart;
 mod isolation;
@@ -31,6 +32,7 @@ mod spoofed_address;
 mod stolen_code;
 mod two_bsses;
 mod two_codes;
+mod two_of_three;
 mod wrong_code;
 
 /// A folder that is in no line above would be a scenario that is never run.

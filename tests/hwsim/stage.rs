@@ -144,9 +144,20 @@ impl Stage {
     /// A terminal that has just been started; what it asks for is what its radio sees.
     #[track_caller]
     pub fn terminal(&self, station: usize) -> Terminal {
+        self.terminal_with(station, "")
+    }
+
+    /// A terminal that joins by itself what the directory of `lyon` knows.
+    #[track_caller]
+    pub fn watching(&self, station: usize) -> Terminal {
+        self.terminal_with(station, "directory = { regions = [\"lyon\"], join = true }\n")
+    }
+
+    #[track_caller]
+    fn terminal_with(&self, station: usize, more: &str) -> Terminal {
         let token = self.coordinator.ask(json!({"verb": "claim", "role": "terminal"}));
         let token = token["token"].as_str().expect("a token").to_owned();
-        let terminal = Terminal::with(&self.lab, station, self.supplicants[station].sockets(), &token, "");
+        let terminal = Terminal::with(&self.lab, station, self.supplicants[station].sockets(), &token, more);
         wait_until("its control socket", SOON, || terminal.socket.exists());
         terminal
     }
@@ -159,6 +170,11 @@ impl Stage {
         wait_until("its first heartbeat", JOIN, || self.active() > before);
         assert!(self.lab.stations[station].reaches(lab::INTERNET_V4));
         terminal
+    }
+
+    /// How many frames somebody has sent.
+    pub fn sent_by(&self, mac: Mac) -> usize {
+        self.air.frames().iter().filter(|frame| frame.transmitter() == Some(mac)).count()
     }
 
     /// How many sessions have heartbeats.

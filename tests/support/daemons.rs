@@ -14,7 +14,7 @@ use super::frame::mac_text;
 use super::hostapd::{IDENTITY, PASSWORD};
 use super::lab::{self, Lab};
 use super::proc::Program;
-use super::wait::{SOON, wait_for};
+use super::wait::{SOON, wait_for, wait_until};
 
 /// The program under test.
 pub const WAYLEAVE: &str = env!("CARGO_BIN_EXE_wayleave");
@@ -317,5 +317,23 @@ impl Terminal {
         let command = role(lab.stations[station].netns.name(), "terminal", &config);
         let program = Program::start("terminal", command);
         Self { program, config, socket: dir.join("run/terminal.sock") }
+    }
+
+    /// How it stands.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        ask(&self.socket, &json!({"verb": "status"}))["ok"].clone()
+    }
+
+    /// Waits until it has looked around so often from now on.
+    #[track_caller]
+    pub fn wait_looks(&self, times: usize, limit: Duration) {
+        let (mut looks, mut is_looking) = (0, false);
+        wait_until("the terminal to have looked around", limit, || {
+            let before = std::mem::replace(&mut is_looking, self.status()["state"] == "scanning");
+            // One that is under way began with what was known then.
+            looks += usize::from(!before && is_looking);
+            looks > times
+        });
     }
 }

@@ -20,8 +20,11 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
-use wayleave::model::{BootId, Bssid, Credential, MacAddr, PublicKey, Refusal, Secret, Ssid};
+use wayleave::model::{
+    BootId, Bssid, Credential, DirectoryVersion, MacAddr, PublicKey, Refusal, Secret, Ssid,
+};
 use wayleave::wire::cbor;
+use wayleave::wire::directory::SignedDirectory;
 use wayleave::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway};
 use wayleave::wire::hello::{Challenge, Hello, LinkNonce, Proof, Role, Verdict};
 use wayleave::wire::notice::{Notice, NoticeBody, NoticeReader, SignedNotice};
@@ -267,10 +270,17 @@ impl Gateway {
     }
 
     pub async fn announce(&mut self, name: &str, bssid: Bssid) {
+        self.announce_in(None, name, bssid).await;
+    }
+
+    /// As [`GatewayClient::announce`], listed in this area.
+    pub async fn announce_in(&mut self, area: Option<&str>, name: &str, bssid: Bssid) {
+        let area = area.map(|area| area.parse().expect("an area"));
         let credential = Credential::Psk { passphrase: Secret::new("correct horse") };
         let network = SharedNetwork { ssid: ssid(name), bssids: vec![bssid], credential };
         let service = service_id(self.key);
-        let announce = Announce { name: "Corner".into(), beacon: None, service, networks: vec![network] };
+        let networks = vec![network];
+        let announce = Announce { area, name: "Corner".into(), beacon: None, service, networks };
         self.socket.send(&FromGateway::Announce(announce)).await;
     }
 
@@ -346,6 +356,22 @@ impl Terminal {
         match self.socket.receive().await {
             Ok(ToTerminal::Candidates { aps, request }) if request == self.requests => aps,
             other => panic!("{other:?} instead of candidates"),
+        }
+    }
+
+    /// One part of the directory of a region, for who holds this version.
+    pub async fn directory(
+        &mut self,
+        region: &str,
+        have: Option<DirectoryVersion>,
+        part: u16,
+    ) -> SignedDirectory {
+        self.requests += 1;
+        let (region, request) = (region.parse().expect("a region"), self.requests);
+        self.socket.send(&FromTerminal::Directory { have, part, region, request }).await;
+        match self.socket.receive().await {
+            Ok(ToTerminal::Directory { signed, request }) if request == self.requests => signed,
+            other => panic!("{other:?} instead of a directory"),
         }
     }
 

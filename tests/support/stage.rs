@@ -35,10 +35,21 @@ impl Stage {
     /// With other times than [`QUICK`].
     #[track_caller]
     pub fn with(coordinator: &str, timing: &str) -> Self {
+        Self::set_up(&format!("{coordinator}{timing}"), "")
+    }
+
+    /// With this at the end of the gateway's configuration.
+    #[track_caller]
+    pub fn gateway_with(gateway: &str) -> Self {
+        Self::set_up(QUICK, gateway)
+    }
+
+    #[track_caller]
+    fn set_up(coordinator: &str, gateway: &str) -> Self {
         let lab = Lab::new(Wish { stations: 2, ..Wish::default() });
         let hostapd = lab.hostapd();
-        let coordinator = CoordinatorDaemon::start(&lab, &format!("{coordinator}{timing}"));
-        let mut gateway = Gateway::start(&lab, "");
+        let coordinator = CoordinatorDaemon::start(&lab, coordinator);
+        let mut gateway = Gateway::start(&lab, gateway);
         gateway.enrol(&coordinator);
         let supplicants = lab
             .stations
@@ -59,10 +70,16 @@ impl Stage {
     /// Enrols and starts the agent of a station.
     #[track_caller]
     pub fn terminal(&self, station: usize) -> Terminal {
+        self.terminal_with(station, "")
+    }
+
+    /// The same, with this in its configuration.
+    #[track_caller]
+    pub fn terminal_with(&self, station: usize, more: &str) -> Terminal {
         let token = self.coordinator.ask(json!({"verb": "claim", "role": "terminal"}));
         let token = token["token"].as_str().expect("a token").to_owned();
         let directory: &Path = &self.supplicants[station].1;
-        Terminal::start(&self.lab, station, directory, &token, "")
+        Terminal::start(&self.lab, station, directory, &token, more)
     }
 
     /// Until its session is active; then it reaches the internet.

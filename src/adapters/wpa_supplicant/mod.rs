@@ -81,8 +81,11 @@ impl Supplicant {
     }
 
     /// Starts a scan; [`SupplicantEvent::Scanned`] says when it is over. One that runs already is as good.
-    pub async fn scan(&mut self) -> Result<(), SupplicantError> {
-        match self.ctrl.order(&Command::new("SCAN")).await {
+    /// `silently`: beacons are listened for, and nothing is sent (IEEE 802.11-2020, 11.1.4.2).
+    pub async fn scan(&mut self, silently: bool) -> Result<(), SupplicantError> {
+        let scan = Command::new("SCAN");
+        let scan = if silently { scan.word("passive=1") } else { scan };
+        match self.ctrl.order(&scan).await {
             Err(CtrlError::Refused { reply, .. }) if reply.starts_with("FAIL-BUSY") => Ok(()),
             other => Ok(other?),
         }

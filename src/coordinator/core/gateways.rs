@@ -16,10 +16,11 @@ use crate::host::clock;
 use crate::logic::beacon::Slots;
 use crate::logic::session::{Input, Policy, Sight};
 use crate::model::{
-    BootTime, Bssid, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Refusal, Report, ServiceId,
-    SessionId,
+    BootTime, Bssid, DirectoryVersion, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Refusal,
+    Region, Report, ServiceId, SessionId,
 };
 use crate::wire::beacon::Beacon;
+use crate::wire::directory::DirectoryPart;
 use crate::wire::gateway::{Announce, FromGateway, Presence, grants_digest};
 use crate::wire::notice::NoticeBody;
 use crate::wire::sign::{random, service_id};
@@ -321,6 +322,16 @@ impl Core {
                 );
             }
         }
+        let networks = announce.networks.iter();
+        let shared =
+            networks.flat_map(|network| network.bssids.iter().map(move |bssid| (&network.ssid, *bssid)));
+        let own = shared.filter(|(_, bssid)| self.aps.get(bssid) == Some(&key));
+        self.register.set(announce.service, announce.area.as_ref(), own);
+    }
+
+    /// One part of the directory of a region, for somebody who holds this version of it.
+    pub fn directory(&mut self, region: &Region, have: Option<DirectoryVersion>, part: u16) -> DirectoryPart {
+        self.register.part(region, have, part, clock::calendar())
     }
 
     fn acknowledged(&mut self, key: PublicKey, seq: u64, now: BootTime) -> Result<(), Misbehaviour> {

@@ -26,6 +26,7 @@ use super::store::writer::{NotKept, Writer};
 use super::store::{Change, GatewayRecord, Loaded, Outcome, SessionRecord};
 use crate::config::coordinator::{DefaultPolicy, Settings};
 use crate::logic::brake::{Brake, BrakeSettings, Grip, Scope};
+use crate::logic::directory::Register;
 use crate::logic::limit::Limit;
 use crate::logic::session::{Action, Input, Patience, Policy, Session, State};
 use crate::logic::wheel::{Deadlines, Pulse, Wheel};
@@ -64,6 +65,7 @@ pub struct Core {
     gateways: BTreeMap<PublicKey, Gateway>,
     by_service: HashMap<ServiceId, PublicKey>,
     aps: HashMap<Bssid, PublicKey>,
+    register: Register,
 
     terminals: HashMap<PublicKey, terminals::Terminal>,
     /// Sessions of each terminal that has one.
@@ -135,6 +137,7 @@ impl Core {
             gateways: BTreeMap::new(),
             by_service: HashMap::new(),
             aps: HashMap::new(),
+            register: Register::default(),
             terminals: HashMap::new(),
             sessions_of: HashMap::new(),
             enrolled: HashSet::new(),

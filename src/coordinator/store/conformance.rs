@@ -62,8 +62,13 @@ fn a_claim_works_once(open: Open<'_>, dir: &Path) {
 }
 
 fn what_was_applied_is_there(open: Open<'_>, dir: &Path) {
-    let announce =
-        Announce { name: "Corner".into(), beacon: None, service: ServiceId([4; 16]), networks: vec![] };
+    let announce = Announce {
+        area: None,
+        name: "Corner".into(),
+        beacon: None,
+        service: ServiceId([4; 16]),
+        networks: vec![],
+    };
     let mut store = enrolled(open, dir);
     store
         .apply(&[

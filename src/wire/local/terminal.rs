@@ -40,6 +40,9 @@ pub struct TerminalStatus {
     /// The access that stands, or is being made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessRow>,
+    /// Access points in the directories that it holds.
+    #[serde(default)]
+    pub listed: u64,
     /// What stood in the way last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Refusal>,

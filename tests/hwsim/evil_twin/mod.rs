@@ -1,0 +1,57 @@
+//! See README.
+
+use super::stage::{JOIN, SSID, Script, Stage};
+use super::support::frame::mac_text;
+use super::support::hostapd::Hostapd;
+use super::support::lab;
+use super::support::netns::Netns;
+use super::support::wait::wait_until;
+
+#[test]
+#[ignore = "needs radios: ./run test hwsim"]
+fn a_twin_is_not_joined_and_the_one_that_is_listed_is() {
+    let stage = Stage::play(Script {
+        scenario: "evil_twin",
+        access_points: &[include_str!("hostapd.conf")],
+        gateway: "[directory]\narea = \"lyon/hall\"\n",
+        spare: 1,
+        ..Script::default()
+    });
+    let anne = &stage.lab.stations[0];
+    let [listed, .., evil] = &stage.air.radios[..] else { panic!("three radios") };
+    listed.shield();
+    let elsewhere = Netns::new("evil");
+    evil.move_to(&elsewhere, "ap1");
+    let serve = |name: &str| {
+        let dir = stage.lab.path().join(name);
+        std::fs::create_dir(&dir).expect("a directory");
+        Hostapd::with(&elsewhere, "ap1", &dir, include_str!("twin.conf"))
+    };
+
+    // The same name at another address: not what is listed.
+    let mut twin = serve("twin");
+    let terminal = stage.watching(0);
+    wait_until("the directory", JOIN, || terminal.status()["listed"] == 1);
+    terminal.wait_looks(2, JOIN);
+    let seen = stage.supplicants[0].command("SCAN_RESULTS");
+    assert!(seen.contains(&mac_text(evil.mac)) && seen.contains(SSID), "{seen}");
+    assert_eq!((stage.grants().len(), stage.sent_by(anne.mac)), (0, 0));
+
+    // The same address too: it does not have the key.
+    twin.program.kill();
+    elsewhere.ip_lines(&[
+        "link set ap1 down",
+        &format!("link set ap1 address {}", mac_text(listed.mac)),
+        "link set ap1 up",
+    ]);
+    let mut twin = serve("twin-by-address");
+    let said = |text: &str| stage.supplicants[0].program.lines().iter().any(|line| line.contains(text));
+    wait_until("the key to be found wrong", JOIN, || said("reason=WRONG_KEY"));
+    assert!(!twin.has(anne.mac), "it did not get as far as an association that lasts");
+    assert!(!said("CTRL-EVENT-CONNECTED"));
+    twin.program.kill();
+
+    listed.unshield();
+    wait_until("its first heartbeat", JOIN, || stage.active() == 1);
+    assert!(anne.reaches(lab::INTERNET_V4));
+}
