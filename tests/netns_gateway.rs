@@ -393,6 +393,45 @@ fn settings_are_read_again_without_touching_stations() {
     granted.stop().assert_whole();
 }
 
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn visitors_do_not_reach_each_other_through_the_gateway() {
+    for layout in ["netdev", "bridge"] {
+        let lab = Lab::with_stations(2);
+        let apart =
+            format!("[enforcement]\nlayout = \"{layout}\"\nvisitors = \"apart\"\n[open]\nprefixes = []\n");
+        let gateway = Gateway::start(&lab, &apart);
+        let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+        let its_mac = lab.gateway.run(&format!("cat /sys/class/net/{}/address", lab::BRIDGE));
+        for (here, there) in [(anne, bob), (bob, anne)] {
+            gateway.grant(here.mac);
+            for ip in [there.v4.to_string(), there.v6.to_string()] {
+                here.netns.ip(&format!("neigh replace {ip} lladdr {} dev {}", its_mac.trim(), lab::STATION));
+            }
+        }
+        let meet = || anne.pings(bob.v4) || bob.pings(anne.v6) || anne.pings(bob.v6);
+        assert!(!meet(), "{layout}");
+        assert!(
+            anne.pings(lab::GATEWAY_V4) && anne.pings(lab::GATEWAY_V6),
+            "{layout}: the gateway is no visitor"
+        );
+        assert!(anne.reaches(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V6), "{layout}");
+
+        // A printer: the owner opens it to everybody.
+        let config = gateway.dir().join("gateway.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let opened = text.replace("prefixes = []", &format!("prefixes = [\"{}/32\"]", bob.v4));
+        std::fs::write(&config, opened).unwrap();
+        gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+        wait_until("bob to be open", SOON, || anne.pings(bob.v4));
+        assert!(!anne.pings(bob.v6), "{layout}");
+        // The way is there: it is the rule that keeps them apart.
+        std::fs::write(&config, text.replace("\"apart\"", "\"together\"")).unwrap();
+        gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+        wait_until("visitors to meet", SOON, || anne.pings(bob.v4) && anne.pings(bob.v6));
+    }
+}
+
 /// As after a power cut: no ruleset, no runtime directory.
 fn reboot(lab: &Lab, gateway: &Gateway) {
     lab.gateway.try_run("nft delete table netdev wayleave").expect("nobody owns it now");

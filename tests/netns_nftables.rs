@@ -303,6 +303,7 @@ fn the_ruleset_is_listed_as_the_golden_file_has_it() {
             vec![(lab::COORDINATOR_V4.into(), 7443), (lab::COORDINATOR_V6.into(), 7443)];
         ruleset.openings.prefixes =
             vec![("192.0.2.0".parse().unwrap(), 24), ("2001:db8::".parse().unwrap(), 32)];
+        ruleset.openings.visitors = vec![(lab::GATEWAY_V4.into(), 16), (lab::GATEWAY_V6.into(), 64)];
         ruleset.pins = vec![(lab::INTERNET_V4.into(), MacAddr([2, 0, 0, 0, 0, 1]))];
         let _nft = replace(&lab, &ruleset);
         let listed = lab.gateway.run(&format!("nft list table {name} wayleave"));

@@ -82,6 +82,7 @@ struct EapFragment {
 struct EnforcementFragment {
     layout: Option<LayoutChoice>,
     own_table: Option<bool>,
+    visitors: Option<Visitors>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -150,6 +151,17 @@ pub enum LayoutChoice {
     Bridge,
 }
 
+/// Whether visitors reach each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Visitors {
+    /// Not through this machine.
+    #[default]
+    Apart,
+    /// As if they were at home.
+    Together,
+}
+
 impl LayoutChoice {
     /// The layout asked for, if one is.
     pub fn layout(self) -> Option<Layout> {
@@ -193,6 +205,8 @@ pub struct Settings {
     pub layout: LayoutChoice,
     /// Whether the table is to be ours alone where that is possible.
     pub own_table: bool,
+    /// Whether visitors reach each other.
+    pub visitors: Visitors,
     /// Protocol number and port.
     pub services: Vec<(u8, u16)>,
     /// Open to everybody.
@@ -364,6 +378,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         networks,
         layout: fragment.enforcement.layout.unwrap_or_default(),
         own_table: fragment.enforcement.own_table.unwrap_or(true),
+        visitors: fragment.enforcement.visitors.unwrap_or_default(),
         services,
         prefixes,
         names_by_dnsmasq: fragment.open.names_by_dnsmasq.unwrap_or(false),

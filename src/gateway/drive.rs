@@ -193,7 +193,7 @@ impl Drive {
         let ending = running.ending.iter().map(|(kept, cause)| (kept.grant(now), *cause)).collect();
         gateway.grants.resume(ending, now);
         gateway.hold_codes(now);
-        gateway.announce();
+        gateway.shares_anew();
         resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
         gateway.settle(now);
         #[cfg(feature = "dbus")]
@@ -384,6 +384,7 @@ impl Drive {
             Done::Heard(heard) => {
                 gateway.world.learn(&heard.links, &heard.addresses);
                 feed(gateway, heard);
+                gateway.shares_anew();
                 gateway.rebuild_soon(false, now);
             }
             Done::Stations { bss, stations } => {
@@ -493,7 +494,7 @@ impl Drive {
             }
         };
         if matters {
-            gateway.announce();
+            gateway.shares_anew();
             gateway.rebuild_soon(false, now);
         }
     }
@@ -577,6 +578,8 @@ impl Drive {
         }
         let now_ = &mut self.gateway.settings;
         now_.name = settings.name;
+        now_.area = settings.area;
+        now_.visitors = settings.visitors;
         now_.networks = settings.networks;
         now_.services = settings.services;
         now_.prefixes = settings.prefixes;
@@ -585,7 +588,7 @@ impl Drive {
         self.gateway.hold_codes(clock::now());
         self.codes = watch_codes(&self.gateway);
         tracing::info!("settings read again");
-        self.gateway.announce();
+        self.gateway.shares_anew();
         self.gateway.go_on(clock::now());
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }

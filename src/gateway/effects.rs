@@ -24,7 +24,7 @@ use crate::adapters::hostapd::{HostapdControl, PskFile, StationInfo};
 use crate::adapters::link::keeper::KeptLink;
 use crate::adapters::nftables::{Admission, Enforced, Nftables, Openings, Quota, Ruleset};
 use crate::adapters::rtnetlink::{Address, Fdb, Link, Neighbour, Rtnetlink};
-use crate::config::gateway::Settings;
+use crate::config::gateway::{Settings, Visitors};
 use crate::host::clock;
 use crate::host::control::{Reply, line};
 use crate::logic::beacon;
@@ -326,6 +326,10 @@ impl Gateway {
                 services: self.settings.services.clone(),
                 coordinator: self.coordinator_at.clone(),
                 prefixes: self.settings.prefixes.clone(),
+                visitors: match self.settings.visitors {
+                    Visitors::Apart => self.world.visitor_prefixes(&self.settings),
+                    Visitors::Together => Vec::new(),
+                },
             },
             pins: self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect(),
             admissions: self
@@ -384,7 +388,7 @@ impl Gateway {
                     self.pin(&[], &[(ip, mac)]);
                 }
             }
-            presence::Action::BssesChanged => self.announce(),
+            presence::Action::BssesChanged => self.shares_anew(),
         }
     }
 
@@ -473,8 +477,14 @@ impl Gateway {
         }
     }
 
+    /// What is shared may have changed.
+    pub fn shares_anew(&mut self) {
+        self.announce();
+        self.isolate_ports();
+    }
+
     /// Tells the coordinator what is shared, if it has changed, and whoever is near.
-    pub fn announce(&mut self) {
+    fn announce(&mut self) {
         self.beacons_serve(clock::now());
         let networks = self
             .settings
@@ -510,6 +520,27 @@ impl Gateway {
         };
         if let Some(upstream) = &mut self.upstream {
             upstream.handle_input(upstream::Input::Shares(announce));
+        }
+    }
+
+    /// What one port of a bridge passes to another meets no hook of ours in layout `netdev`: the bridge has to keep
+    /// them apart. Said again whenever a port is new: that flag goes with it.
+    fn isolate_ports(&mut self) {
+        if self.settings.visitors == Visitors::Together {
+            return;
+        }
+        let served = self.presence.bsses().keys().filter_map(|bss| self.world.joined(&self.settings, bss));
+        for (index, name) in served.map(|port| (port.index, port.name.clone())).collect::<Vec<_>>() {
+            let rtnetlink = self.rtnetlink;
+            self.pending.push(Box::pin(async move {
+                match rtnetlink.isolate(index).await {
+                    Ok(()) => tracing::debug!(port = name, "isolated from other ports"),
+                    Err(error) => {
+                        tracing::warn!(port = name, %error, "visitors of this port reach other ports")
+                    }
+                }
+                Done::Nothing
+            }));
         }
     }
 

@@ -86,6 +86,13 @@ impl World {
             .find(|network| network.interface == link.name || Some(network.interface.as_str()) == master)
     }
 
+    /// A port of a shared bridge that is not isolated.
+    pub fn joined(&self, settings: &Settings, port: &str) -> Option<&Link> {
+        let link = self.links.values().find(|link| link.name == port)?;
+        let is_joined = link.isolated == Some(false) && self.is_shared(settings, link.index);
+        Some(link).filter(|_| is_joined)
+    }
+
     /// The ports of a bridge.
     pub fn ports(&self, bridge: u32) -> impl Iterator<Item = &Link> {
         self.links.values().filter(move |link| link.master == Some(bridge))
@@ -119,6 +126,13 @@ impl World {
             self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().collect();
         above.sort_unstable();
         self.addresses.keys().filter(|(index, _)| above.contains(index)).map(|(_, ip)| *ip).collect()
+    }
+
+    /// The prefixes of the same interfaces.
+    pub fn visitor_prefixes(&self, settings: &Settings) -> Vec<(IpAddr, u8)> {
+        let gateway = self.gateway_addresses(settings);
+        let prefixes = self.addresses.iter().filter(|((_, ip), _)| gateway.contains(ip));
+        prefixes.map(|((_, ip), length)| (*ip, *length)).collect()
     }
 
     /// Where a DHCP server of this machine would serve.
@@ -158,6 +172,7 @@ mod tests {
             running: true,
             mac: Some(MacAddr([2, 0, 0, 0, 0, index as u8])),
             master,
+            isolated: master.map(|_| false),
         };
         assert!(world.link(link(1, "br-guest", None)));
         assert!(world.link(link(2, "ap0", Some(1))));
@@ -171,6 +186,14 @@ mod tests {
         assert_eq!(world.hooked(&settings, Layout::Bridge), ["ap0"]);
         assert_eq!(world.gateway_addresses(&settings), [IpAddr::from([10, 0, 0, 1])]);
         assert!(world.is_shared(&settings, 2) && !world.is_shared(&settings, 3));
+        assert_eq!(world.joined(&settings, "ap0").map(|port| port.index), Some(2));
+        assert_eq!(world.joined(&settings, "br-guest"), None, "it is no port");
+        assert!(
+            !world.link(Link { isolated: Some(true), ..link(2, "ap0", Some(1)) }),
+            "the rules are the same"
+        );
+        assert_eq!(world.joined(&settings, "ap0"), None);
+        assert_eq!(world.visitor_prefixes(&settings), [([10, 0, 0, 1].into(), 24)]);
         assert_eq!(world.served(&settings)[0].addresses, [([10, 0, 0, 1].into(), 24)]);
         assert!(world.link_gone(1));
         assert!(world.gateway_addresses(&settings).is_empty());

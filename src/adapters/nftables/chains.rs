@@ -75,6 +75,24 @@ fn ingress() -> Vec<Rule> {
     vec![
         rule("address claims in ARP", [ether_type(ARP), goto("arp_in")]),
         rule("address claims in ND", [ether_type(IPV6), l4proto(ICMPV6), jump("nd_in")]),
+        rule(
+            "to another visitor",
+            [
+                ether_type(IPV4),
+                within(field::IP_DADDR, "visitors4"),
+                vec![Payload(field::IP_SADDR, R1), NotIn(R1, "open4")],
+                dropped(),
+            ],
+        ),
+        rule(
+            "to another visitor",
+            [
+                ether_type(IPV6),
+                within(field::IP6_DADDR, "visitors6"),
+                vec![Payload(field::IP6_SADDR, R1), NotIn(R1, "open6")],
+                dropped(),
+            ],
+        ),
         rule("stations with a grant", [load(field::ETHER_SADDR), verdict_of("up")]),
         rule("everybody else", [goto("open_in")]),
     ]
@@ -154,8 +172,8 @@ fn nd_in() -> Vec<Rule> {
 
 /// What a station without a grant may send.
 fn open_in() -> Vec<Rule> {
-    let to4 = |set| vec![Payload(field::IP_DADDR, R1), In(R1, set)];
-    let to6 = |set| vec![Payload(field::IP6_DADDR, R1), In(R1, set)];
+    let to4 = |set| within(field::IP_DADDR, set);
+    let to6 = |set| within(field::IP6_DADDR, set);
     let (v4, v6) = (|| ether_type(IPV4), || ether_type(IPV6));
     vec![
         rule("802.1X", [ether_type(EAPOL), accept()]),
@@ -230,8 +248,8 @@ const ALL_DHCP_AGENTS: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 
 
 /// What may be sent to a station without a grant: the answers to the above.
 fn open_out() -> Vec<Rule> {
-    let from4 = |set| vec![Payload(field::IP_SADDR, R1), In(R1, set)];
-    let from6 = |set| vec![Payload(field::IP6_SADDR, R1), In(R1, set)];
+    let from4 = |set| within(field::IP_SADDR, set);
+    let from6 = |set| within(field::IP6_SADDR, set);
     let (v4, v6) = (|| ether_type(IPV4), || ether_type(IPV6));
     vec![
         rule("ARP", [ether_type(ARP), accept()]),
@@ -269,7 +287,7 @@ fn open_out() -> Vec<Rule> {
         ),
         rule("open prefixes", [v6(), from6("open6"), accept()]),
         rule("open names", [v6(), from6("names6"), accept()]),
-        rule("no grant", [vec![Expr::Verdict(Verdict::Drop)]]),
+        rule("no grant", [dropped()]),
     ]
 }
 
@@ -321,6 +339,15 @@ fn load(field: Field) -> Vec<Expr> {
 /// `… vmap @map`
 fn verdict_of(map: &'static str) -> Vec<Expr> {
     vec![Map(R1, map, Register::Verdict)]
+}
+
+/// `… @set`
+fn within(field: Field, set: &'static str) -> Vec<Expr> {
+    vec![Payload(field, R1), In(R1, set)]
+}
+
+fn dropped() -> Vec<Expr> {
+    vec![Expr::Verdict(Verdict::Drop)]
 }
 
 fn accept() -> Vec<Expr> {

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -77,16 +79,29 @@ pub fn link(message: &LinkMessage) -> Option<Link> {
         running: message.header.flags.contains(LinkFlags::Running),
         mac: None,
         master: None,
+        isolated: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(octets) => link.mac = mac(octets),
+            LinkAttribute::LinkInfo(infos) => link.isolated = isolated(infos),
             LinkAttribute::Controller(index) => link.master = Some(*index).filter(|index| *index != 0),
             _ => {}
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+fn isolated(infos: &[LinkInfo]) -> Option<bool> {
+    let ports = infos.iter().filter_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(port)) => Some(port),
+        _ => None,
+    });
+    ports.flatten().find_map(|of_port| match of_port {
+        InfoBridgePort::Isolated(isolated) => Some(*isolated),
+        _ => None,
+    })
 }
 
 pub fn address(message: &AddressMessage) -> Option<Address> {
@@ -227,6 +242,9 @@ mod tests {
             bytes.extend(0x43_u32.to_ne_bytes());
             bytes.extend([0; 4]);
             bytes.extend([attr(3, b"lan1\0"), attr(1, &STATION.0), attr(10, &4_u32.to_ne_bytes())].concat());
+            // IFLA_LINKINFO: IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA with IFLA_BRPORT_ISOLATED.
+            let port = [attr(4, b"bridge\0"), attr(5, &attr(33, &[1]))].concat();
+            bytes.extend(attr(18, &port));
             bytes
         };
         let link = Link {
@@ -236,6 +254,7 @@ mod tests {
             running: true,
             mac: Some(STATION),
             master: Some(4),
+            isolated: Some(true),
         };
         assert_eq!(events(&message(16, &ifinfo(0))), [RtnetlinkEvent::Link(link)]);
         assert_eq!(events(&message(17, &ifinfo(0))), [RtnetlinkEvent::LinkGone { index: 5 }]);

@@ -23,7 +23,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
-use rtnetlink::{Handle, MulticastGroup};
+use rtnetlink::{Handle, LinkBridgePort, MulticastGroup};
 
 pub use self::error::RtnetlinkError;
 pub use self::neighbours::Deleted;
@@ -53,6 +53,8 @@ pub struct Link {
     pub mac: Option<MacAddr>,
     /// The bridge or bond it is a port of.
     pub master: Option<u32>,
+    /// Of a port of a bridge: whether it passes nothing to other such ports (`IFLA_BRPORT_ISOLATED`).
+    pub isolated: Option<bool>,
 }
 
 /// An address of this machine.
@@ -191,6 +193,17 @@ impl Rtnetlink {
         on_the_side(REQUEST, |handle| async move {
             let links = handle.link().get().execute().try_filter_map(async |link| Ok(codec::link(&link)));
             links.try_collect().await.map_err(|error| RtnetlinkError::request(REQUEST, error))
+        })
+        .await
+    }
+
+    /// `ip link set dev … type bridge_slave isolated on`
+    pub async fn isolate(&self, port: u32) -> Result<(), RtnetlinkError> {
+        const REQUEST: &str = "isolate a port";
+        on_the_side(REQUEST, move |handle| async move {
+            let isolated = LinkBridgePort::new(port).isolated(true).build();
+            let set = handle.link().set_port(isolated).execute().await;
+            set.map_err(|error| RtnetlinkError::request(REQUEST, error))
         })
         .await
     }
