@@ -8,8 +8,10 @@
 //!                         |     none -> some   Enforce          some -> another   Enforce (in its place)
 //!                         |     some -> none   an eviction wave:
 //!                         v
-//!     Enforcement -> Flows -> Association -> Neighbours -> Leases -> Verification -> Report
-//!     (each step waits for the one before; a step that fails does not stop the next)
+//!     Enforcement -+-> Flows -------------------------------+-> Verification -> Report
+//!                  +-> Association -> Neighbours -> Leases -+
+//!     (a step that fails does not stop the next; the walk of the flow table may take tens of milliseconds, for
+//!     which nobody is left on the air)
 //! ```
 //!
 //! The owner's grants go before a coordinator's. A station that is granted anew while it is being evicted is
@@ -274,8 +276,8 @@ pub struct Grants {
 
 #[derive(Debug)]
 struct Wave {
-    step: Step,
-    step_started: BootTime,
+    /// The steps that are under way, and since when.
+    running: BTreeMap<Step, BootTime>,
     started: BootTime,
     targets: Vec<Evictee>,
 }
@@ -400,7 +402,8 @@ impl Grants {
     /// When `handle_timeout` is next worth calling.
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let lease = self.deadlines.first().map(|(at, _)| *at);
-        let step = self.waves.values().map(|wave| wave.step_started + STEP_PATIENCE).min();
+        let running = self.waves.values().flat_map(|wave| wave.running.values());
+        let step = running.min().map(|since| *since + STEP_PATIENCE);
         [lease, step, self.heal_at, self.air.poll_timeout()].into_iter().flatten().min()
     }
 
@@ -416,8 +419,9 @@ impl Grants {
         let stuck: Vec<(u64, Step)> = self
             .waves
             .iter()
-            .filter(|(_, wave)| wave.step_started + STEP_PATIENCE <= now)
-            .map(|(number, wave)| (*number, wave.step))
+            .flat_map(|(number, wave)| wave.running.iter().map(|(step, since)| (*number, *step, *since)))
+            .filter(|(.., since)| *since + STEP_PATIENCE <= now)
+            .map(|(number, step, _)| (number, step))
             .collect();
         for (wave, step) in stuck {
             self.step_done(wave, step, &BTreeMap::new(), &BTreeMap::new(), now);
@@ -650,9 +654,15 @@ impl Grants {
     fn start_wave(&mut self, targets: Vec<Evictee>, now: BootTime) {
         let number = self.next_wave;
         self.next_wave += 1;
-        let wave = Wave { step: Step::Enforcement, step_started: now, started: now, targets };
-        self.actions.push_back(Action::Step { wave: number, step: wave.step, targets: wave.to_do() });
-        self.waves.insert(number, wave);
+        self.waves.insert(number, Wave { running: BTreeMap::new(), started: now, targets });
+        self.start_step(number, Step::Enforcement, now);
+    }
+
+    fn start_step(&mut self, number: u64, step: Step, now: BootTime) {
+        let Some(wave) = self.waves.get_mut(&number) else { return };
+        wave.running.insert(step, now);
+        let targets = wave.to_do();
+        self.actions.push_back(Action::Step { wave: number, step, targets });
     }
 
     fn step_done(
@@ -663,27 +673,33 @@ impl Grants {
         moved: &BTreeMap<MacAddr, Traffic>,
         now: BootTime,
     ) {
-        let Some(wave) = self.waves.get_mut(&number).filter(|wave| wave.step == step) else { return };
-        let took = now.since(wave.step_started);
+        let Some(wave) = self.waves.get_mut(&number) else { return };
+        let Some(since) = wave.running.remove(&step) else { return };
+        let took = now.since(since);
         for target in &mut wave.targets {
             let outcome = match outcomes.get(&target.grant.id) {
                 Some(outcome) => outcome.clone(),
                 None if target.let_go => StepOutcome::Absent,
                 None => StepOutcome::Failed { why: format!("no answer within {STEP_PATIENCE:?}") },
             };
-            target.steps.push(StepReport { step, outcome, took_us: micros(took) });
+            // Reported in the order of the steps, whichever ended first.
+            let at = target.steps.partition_point(|earlier| earlier.step < step);
+            target.steps.insert(at, StepReport { step, outcome, took_us: micros(took) });
             if let Some(moved) = target.grant.station.and_then(|station| moved.get(&station)) {
                 target.moved = *moved;
             }
         }
-        match Step::ALL.into_iter().skip_while(|other| *other != step).nth(1) {
-            Some(next) => {
-                wave.step = next;
-                wave.step_started = now;
-                let action = Action::Step { wave: number, step: next, targets: wave.to_do() };
-                self.actions.push_back(action);
+        let is_last = wave.running.is_empty();
+        match step {
+            Step::Enforcement => {
+                self.start_step(number, Step::Flows, now);
+                self.start_step(number, Step::Association, now);
             }
-            None => {
+            Step::Association => self.start_step(number, Step::Neighbours, now),
+            Step::Neighbours => self.start_step(number, Step::Leases, now),
+            Step::Flows | Step::Leases if is_last => self.start_step(number, Step::Verification, now),
+            Step::Flows | Step::Leases => {}
+            Step::Verification => {
                 let Some(wave) = self.waves.remove(&number) else { return };
                 for target in wave.targets {
                     self.report(target, wave.started, now);

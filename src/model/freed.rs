@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cause, GrantId, Incarnation, MacAddr, Traffic};
 
-/// The steps of an eviction, in the order in which they are taken.
+/// The steps of an eviction, in the order in which they are reported. Flows are freed beside those after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {

@@ -288,7 +288,9 @@ impl Grants {
 
     /// Whether a wave is about to send the station away.
     fn is_leaving(&self, station: MacAddr) -> bool {
-        let waves = self.waves.values().filter(|wave| wave.step <= Step::Association);
+        let to_come = [Step::Enforcement, Step::Association];
+        let waves =
+            self.waves.values().filter(|wave| to_come.iter().any(|step| wave.running.contains_key(step)));
         let mut targets = waves.flat_map(|wave| &wave.targets);
         targets.any(|target| !target.let_go && target.grant.station == Some(station))
     }

@@ -38,6 +38,37 @@ fn an_eviction_takes_its_steps_in_order_and_reports_each() {
 }
 
 #[test]
+fn nobody_is_left_on_the_air_while_flows_are_looked_for() {
+    let mut t = Script::new();
+    t.give(Origin::Owner, spec(ONE, ANNE, 1));
+    t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Owner });
+    t.words();
+    let done = |t: &mut Script, step| {
+        let outcomes = [(ONE, StepOutcome::Done { freed: 1 })].into();
+        t.input(Input::StepDone { wave: 0, step, outcomes, moved: BTreeMap::new() });
+        t.words()
+    };
+    assert_eq!(done(&mut t, Step::Enforcement), ["step flows for ..:01", "step association for ..:01"]);
+    assert_eq!(done(&mut t, Step::Association), ["step neighbours for ..:01"]);
+    assert_eq!(done(&mut t, Step::Neighbours), ["step leases for ..:01"]);
+    assert_eq!(done(&mut t, Step::Leases), [""; 0], "the flows are not over");
+    assert_eq!(done(&mut t, Step::Leases), [""; 0], "said twice");
+    // Nobody answers for the flows.
+    t.wait(STEP_PATIENCE);
+    assert_eq!(t.words(), ["step verification for ..:01"]);
+    assert_eq!(done(&mut t, Step::Flows), [""; 0], "too late");
+    t.input(Input::StepDone {
+        wave: 0,
+        step: Step::Verification,
+        outcomes: [(ONE, StepOutcome::Done { freed: 0 })].into(),
+        moved: BTreeMap::new(),
+    });
+    let Some(Action::Report { report, .. }) = t.grants.poll_action() else { panic!("it is over") };
+    assert_eq!(report.steps.iter().map(|step| step.step).collect::<Vec<_>>(), Step::ALL);
+    assert!(matches!(report.steps[1].outcome, StepOutcome::Failed { .. }));
+}
+
+#[test]
 fn a_notice_for_a_join_that_is_over_changes_nothing() {
     let mut t = Script::new();
     t.give(Origin::Coordinator, spec(ONE, ANNE, 2));
@@ -110,7 +141,7 @@ fn who_is_granted_anew_is_let_go_by_the_steps_to_come() {
         outcomes: BTreeMap::new(),
         moved: BTreeMap::new(),
     });
-    assert_eq!(t.words(), ["step flows for"]);
+    assert_eq!(t.words(), ["step flows for", "step association for"]);
 }
 
 #[test]
@@ -134,9 +165,9 @@ fn a_step_that_says_nothing_fails_and_the_next_one_comes() {
     t.give(Origin::Coordinator, spec(ONE, ANNE, 1));
     t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Silence });
     t.words();
-    for word in ["flows", "association", "neighbours", "leases", "verification"] {
+    for words in [&["flows", "association"][..], &["neighbours"], &["leases"], &["verification"]] {
         t.wait(STEP_PATIENCE);
-        assert_eq!(t.words(), [format!("step {word} for ..:01")]);
+        assert_eq!(t.words(), words.iter().map(|word| format!("step {word} for ..:01")).collect::<Vec<_>>());
     }
     t.wait(STEP_PATIENCE);
     let Some(Action::Report { report, .. }) = t.grants.poll_action() else { panic!("no report") };
