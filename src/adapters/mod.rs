@@ -20,6 +20,8 @@ pub mod link;
 pub mod nftables;
 #[cfg(feature = "nl80211")]
 pub mod nl80211;
+#[cfg(feature = "radius")]
+pub mod radius;
 #[cfg(feature = "gateway")]
 pub mod rtnetlink;
 pub mod wpa_ctrl;
