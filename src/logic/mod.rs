@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[cfg(feature = "radius")]
+pub mod accounting;
 #[cfg(feature = "terminal")]
 pub mod agent;
 #[cfg(feature = "link")]
@@ -17,12 +19,16 @@ pub mod beacon;
 pub mod brake;
 #[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod directory;
+#[cfg(feature = "radius")]
+pub mod disconnect;
 #[cfg(feature = "gateway")]
 pub mod grants;
 #[cfg(feature = "coordinator")]
 pub mod limit;
 #[cfg(feature = "gateway")]
 pub mod presence;
+#[cfg(feature = "radius")]
+pub mod radius;
 #[cfg(feature = "coordinator")]
 pub mod session;
 #[cfg(feature = "gateway")]
