@@ -1,5 +1,5 @@
 //! The configurations that the packages bring are configurations, and name every key that there is.
-#![cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal"))]
+#![cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal", feature = "radius"))]
 
 use std::path::Path;
 
@@ -13,7 +13,17 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
         "gateway.toml",
         gateway,
         "[[network]]\ninterface = \"x\"\n",
-        &["enforcement", "open", "hostapd", "beacon", "interworking", "directory", "dhcp", "coordinator"],
+        &[
+            "enforcement",
+            "open",
+            "hostapd",
+            "beacon",
+            "interworking",
+            "directory",
+            "dhcp",
+            "radius",
+            "coordinator",
+        ],
     ),
     ("coordinator.toml", coordinator, "public = \"x:1\"\n", &["heartbeat", "patience", "brake", "limits"]),
     ("terminal.toml", terminal, "interface = \"x\"\n", &["directory", "coordinator"]),
@@ -31,7 +41,9 @@ fn the_examples_are_accepted() {
 fn so_is_what_they_have_commented_out() {
     let dir = tempfile::tempdir().unwrap();
     for (file, check, ..) in EXAMPLES {
-        let whole = whole(file).replace("/etc/wayleave/api-token", &token(dir.path()));
+        let token = token(dir.path());
+        let whole = whole(file).replace("/etc/wayleave/api-token", &token);
+        let whole = whole.replace("/etc/wayleave/radius-secret", &token);
         let path = dir.path().join(file);
         std::fs::write(&path, &whole).unwrap();
         check(&path).unwrap_or_else(|error| panic!("{error}\n{whole}"));
@@ -42,12 +54,14 @@ fn so_is_what_they_have_commented_out() {
 fn what_is_commented_out_holds_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("whole.toml");
-    std::fs::write(&path, whole("gateway.toml")).unwrap();
+    let secret = token(dir.path());
+    std::fs::write(&path, whole("gateway.toml").replace("/etc/wayleave/radius-secret", &secret)).unwrap();
     let example = gateway::load(Path::new("packaging/etc/gateway.toml")).unwrap();
-    // Where it is listed, what opens the network, what telephones are told and whom the gateway is enrolled with are examples, not what
-    // holds.
+    // Where it is listed, what opens the network, what telephones are told, whom the gateway is enrolled with and who is
+    // told of sessions are examples, not what holds.
     let (networks, coordinator, dbus) = (example.networks.clone(), None, example.dbus);
-    let given = gateway::Settings { area: None, interworking: None, ..gateway::load(&path).unwrap() };
+    let given = gateway::load(&path).unwrap();
+    let given = gateway::Settings { area: None, interworking: None, radius: None, ..given };
     assert_eq!(gateway::Settings { networks, coordinator, dbus, ..given }, example);
 
     std::fs::write(&path, whole("coordinator.toml").replace("api_token_file", "#")).unwrap();
@@ -78,7 +92,8 @@ fn they_name_every_key() {
             assert!(!keys.is_empty(), "{error}");
             for key in keys {
                 let named = example.lines().any(|line| {
-                    line.starts_with(&format!("{key} = ")) || line.trim_matches(['[', ']']) == key
+                    line.starts_with(&format!("{key} = "))
+                        || line.trim_matches(['[', ']']).rsplit('.').next() == Some(key)
                 });
                 assert!(named, "packaging/etc/{file} does not name {key}");
             }

@@ -57,6 +57,10 @@ struct Fragment {
     #[serde(default)]
     dhcp: DhcpFragment,
     coordinator: Option<CoordinatorFragment>,
+    #[cfg(feature = "radius")]
+    radius: Option<super::radius::RadiusFragment>,
+    #[cfg(not(feature = "radius"))]
+    radius: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -225,6 +229,9 @@ pub struct Settings {
     pub lease_file: PathBuf,
     /// The coordinator, if the file names one.
     pub coordinator: Option<CoordinatorAddress>,
+    /// RADIUS servers; `None`: there are none.
+    #[cfg(feature = "radius")]
+    pub radius: Option<super::radius::Radius>,
 }
 
 /// Reads and checks the file.
@@ -369,6 +376,12 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             "true: what [interworking] says is told with the beacon",
         ));
     }
+    #[cfg(feature = "radius")]
+    let radius = fragment.radius.map(|fragment| super::radius::check(fragment, &wrong)).transpose()?;
+    #[cfg(not(feature = "radius"))]
+    if fragment.radius.is_some() {
+        return Err(wrong("radius", "a table", "none: this program was built without RADIUS"));
+    }
     Ok(Settings {
         name,
         area: fragment.directory.area,
@@ -388,6 +401,8 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         interworking,
         lease_file: fragment.dhcp.lease_file.unwrap_or_else(|| "/var/lib/misc/dnsmasq.leases".into()),
         coordinator,
+        #[cfg(feature = "radius")]
+        radius,
     })
 }
 

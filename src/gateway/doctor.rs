@@ -23,6 +23,7 @@ pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
     findings.push(beacon(gateway));
     findings.extend(code_findings::codes(gateway));
     findings.push(coordinator(gateway));
+    findings.extend(super::radius::findings(gateway));
     if gateway.restored > 0 {
         findings.push(finding(
             "tables",

@@ -15,6 +15,7 @@ use super::adopt::{adopt, choose, enrolment};
 use super::beacon::Beacons;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
 use super::persist::{self, Kept, Pace};
+use super::radius::{self, Radius};
 use super::world::World;
 use super::{Error, SOCKET};
 use crate::adapters::conntrack::Conntrack;
@@ -150,6 +151,7 @@ impl Drive {
             presence: Presence::default(),
             upstream,
             beacons: Beacons::new(&settings, now),
+            radius: Radius::new(&settings),
             nft,
             hostapd: hostapd.control(),
             conntrack: Conntrack::open().map_err(|error| Error::System {
@@ -193,6 +195,7 @@ impl Drive {
         let ending = running.ending.iter().map(|(kept, cause)| (kept.grant(now), *cause)).collect();
         gateway.grants.resume(ending, now);
         gateway.hold_codes(now);
+        gateway.radius_begin(now);
         gateway.shares_anew();
         resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
         gateway.settle(now);
@@ -223,6 +226,7 @@ impl Drive {
             let wake_at = self.wake_at();
             let gateway = &mut self.gateway;
             let link = gateway.link.as_mut();
+            let radius = gateway.radius.as_ref();
             let codes = self.codes.as_ref();
             tokio::select! {
                 // An eviction before everything else: it comes by the control socket or the link.
@@ -237,6 +241,9 @@ impl Drive {
                 changed = async { match codes { Some(codes) => codes.changed().await, None => std::future::pending().await } } => {
                     let changed = changed.map_err(|source| Error::System { what: "the runtime directory", source })?;
                     self.codes_touched(&changed);
+                }
+                heard = radius::next(radius) => {
+                    self.gateway.radius_heard(heard, clock::now());
                 }
                 woken = self.alarm.wait_until(wake_at) => {
                     woken.map_err(|source| Error::System { what: "timerfd", source })?;
@@ -263,6 +270,7 @@ impl Drive {
             gateway.psk_files_at,
             gateway.pace.due(),
             gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
+            gateway.radius_due(),
             snapshot,
             watchdog,
         ]
@@ -291,6 +299,7 @@ impl Drive {
             let bsses: Vec<String> = self.gateway.presence.bsses().keys().cloned().collect();
             bsses.into_iter().for_each(|bss| list(&mut self.gateway, bss));
         }
+        self.gateway.radius_timeout(now);
         if self.gateway.psk_files_at.is_some_and(|at| at <= now) {
             self.gateway.hold_codes(now);
         }
@@ -571,9 +580,10 @@ impl Drive {
             || now_.dbus != settings.dbus
             || (now_.beacon_every, &now_.vendor_elements, &now_.interworking)
                 != (settings.beacon_every, &settings.vendor_elements, &settings.interworking)
+            || radius::differs(now_, &settings)
         {
             tracing::warn!(
-                "layout, tables, directories, coordinator, D-Bus and beacons change at the next start"
+                "layout, tables, directories, coordinator, D-Bus, beacons and RADIUS change at the next start"
             );
         }
         let now_ = &mut self.gateway.settings;
@@ -604,6 +614,7 @@ impl Drive {
             }
             self.gateway.settle(clock::now());
         }
+        self.gateway.radius_stop(clock::now()).await;
         self.save(clock::now());
         let _ = tokio::time::timeout_at(deadline, self.gateway.withdraw_beacons()).await;
         if let Some(link) = self.gateway.link.take() {

@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 
 use super::beacon::Beacons;
 use super::persist::{Pace, Running};
+use super::radius::Radius;
 use super::steps::{self, Known};
 use super::world::World;
 use crate::adapters::conntrack::Conntrack;
@@ -85,6 +86,8 @@ pub(super) struct Gateway {
     pub upstream: Option<Upstream>,
     /// Absent where the owner wants none.
     pub beacons: Option<Beacons>,
+    /// Absent without servers.
+    pub radius: Option<Radius>,
     pub nft: Nftables,
     pub hostapd: HostapdControl,
     pub conntrack: Conntrack,
@@ -141,7 +144,7 @@ impl Gateway {
                 self.beacons.as_mut().and_then(|beacons| beacons.announcer.poll_action())
             {
                 self.beacons_action(action);
-            } else {
+            } else if !self.radius_turn(now) {
                 break;
             }
         }
@@ -165,6 +168,9 @@ impl Gateway {
             grants::Action::Report { mut report, origin } => {
                 // One that only changed its station goes on.
                 let over = self.grants.get(report.grant).is_none();
+                if over {
+                    self.radius_over(report.grant, now);
+                }
                 let figures = if over { self.figures.remove(&report.grant) } else { None };
                 if let Some((_, moved)) = figures.filter(|_| report.steps.is_empty()) {
                     report.moved = moved;
@@ -211,6 +217,7 @@ impl Gateway {
             .collect();
         match self.nft.admit(&admissions, &replaced) {
             Ok(()) => {
+                self.radius_enforced(grants, instead_of, &before, now);
                 for (station, grant) in grants {
                     self.tell(&Event::Admitted { grant: grant.id, station: *station });
                     self.pin_station(*station);

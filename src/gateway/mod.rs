@@ -3,7 +3,7 @@
 //! `drive.rs` waits for whatever happens and feeds the machines of `logic/`; `effects.rs` carries out what they
 //! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes. `adopt.rs` is what a start
 //! finds, `requests.rs` what the owner asks, `persist.rs` what survives, `world.rs` what interfaces and addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs`
-//! what the owner is shown.
+//! what the owner is shown, `radius/` what RADIUS servers are told and may ask.
 //!
 //! The kernel enforces without this process: it may be stopped, killed or upgraded at any time.
 
@@ -16,6 +16,11 @@ mod doctor;
 mod drive;
 mod effects;
 mod persist;
+#[cfg(feature = "radius")]
+mod radius;
+#[cfg(not(feature = "radius"))]
+#[path = "radius_absent.rs"]
+mod radius;
 mod requests;
 mod rows;
 mod steps;

@@ -69,6 +69,9 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
             (targets.iter().map(|target| (target.grant, failed(&error))).collect(), BTreeMap::new())
         }
     };
+    for target in targets {
+        gateway.radius_ended(target, moved.get(&target.station).copied(), now);
+    }
     let stations: BTreeSet<MacAddr> = targets.iter().map(|target| target.station).gather();
     gateway.unpin_stations(&stations);
     for target in targets {

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod dnsmasq;
 pub mod forwarding;
 pub mod frame;
+pub mod freeradius;
 pub mod hostapd;
 pub mod lab;
 pub mod netns;

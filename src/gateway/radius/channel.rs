@@ -1,0 +1,186 @@
+//! What goes to the RADIUS servers by one of their ports, and what comes back.
+//!
+//! When and to whom is decided in `logic/radius.rs`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::radius::attribute::{Attribute, number};
+use crate::adapters::radius::codec::{self, Authenticator, Code};
+use crate::adapters::radius::{Peer, receive};
+use crate::logic::radius::{Action, Input, Patience, Requests, Ticket, Worth};
+use crate::model::{BootTime, Secret};
+use crate::wire::sign::random;
+
+/// A request as it is kept until it is answered.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub subject: u64,
+    pub worth: Worth,
+    /// Without those that are true only when it is sent: of delay, of this machine's address.
+    pub attributes: Vec<Attribute>,
+    /// Hidden anew in each packet.
+    pub password: Option<Secret>,
+}
+
+/// How a request ended.
+pub(super) enum Outcome {
+    Answered,
+    Lost(Worth),
+}
+
+/// Requests of one kind.
+pub(super) struct Channel {
+    code: Code,
+    servers: Vec<(Peer, Secret)>,
+    pub requests: Requests,
+    records: BTreeMap<Ticket, Record>,
+    /// What the answer to each packet that is on its way must fit.
+    flights: BTreeMap<(usize, u8), Authenticator>,
+    next: u64,
+    /// Answers that were not to be believed, and what was wrong with the last one.
+    pub refused: u64,
+    pub refusal: Option<String>,
+}
+
+impl Channel {
+    pub fn new(code: Code, servers: Vec<(SocketAddr, Secret)>, patience: Patience) -> Self {
+        let servers: Vec<_> =
+            servers.into_iter().map(|(address, secret)| (Peer::new(address), secret)).collect();
+        Self {
+            code,
+            requests: Requests::new(servers.len(), patience),
+            servers,
+            records: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            next: 0,
+            refused: 0,
+            refusal: None,
+        }
+    }
+
+    pub fn is_used(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
+    pub fn servers(&self) -> impl Iterator<Item = SocketAddr> {
+        self.servers.iter().map(|(peer, _)| peer.address())
+    }
+
+    /// Whether a server sees us at this address.
+    pub fn speaks_from(&self, address: IpAddr) -> bool {
+        self.servers.iter().any(|(peer, _)| peer.own() == Some(address))
+    }
+
+    /// Has it sent, since `since`.
+    pub fn submit(&mut self, record: Record, since: BootTime) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        let (subject, worth) = (record.subject, record.worth);
+        self.records.insert(ticket, record);
+        self.requests.handle_input(Input::Submit { ticket, subject, worth }, since);
+        ticket
+    }
+
+    /// The next datagram from a server, with its place.
+    pub async fn receive(&self) -> (usize, Vec<u8>) {
+        receive(self.servers.iter().map(|(peer, _)| peer)).await
+    }
+
+    /// A datagram has come.
+    pub fn heard(&mut self, server: usize, datagram: &[u8], now: BootTime) {
+        let Some((_, secret)) = self.servers.get(server) else { return };
+        let Some(identifier) = datagram.get(1).copied() else { return };
+        // To a packet that was answered already, or to none.
+        let Some(asked) = self.flights.get(&(server, identifier)) else { return };
+        match codec::read_answer(datagram, secret, asked) {
+            Ok(packet) if answers(packet.code, self.code) => {
+                self.flights.remove(&(server, identifier));
+                self.requests.handle_input(Input::Answered { server, identifier }, now);
+            }
+            Ok(packet) => self.refuse(format!("it has code {}", packet.code.0)),
+            Err(error) => self.refuse(error.to_string()),
+        }
+    }
+
+    fn refuse(&mut self, why: String) {
+        tracing::debug!(why, "an answer of a RADIUS server is not used");
+        self.refused += 1;
+        self.refusal = Some(why);
+    }
+
+    /// Carries out what was decided, up to the first request that ended.
+    pub fn carry_out(&mut self) -> Option<Outcome> {
+        loop {
+            match self.requests.poll_action()? {
+                Action::Send { ticket, server, identifier, delay } => {
+                    let Some(record) = self.records.get(&ticket) else { continue };
+                    let Some((peer, secret)) = self.servers.get_mut(server) else { continue };
+                    let authenticator = random();
+                    let mut attributes = record.attributes.clone();
+                    if self.code == Code::ACCOUNTING_REQUEST {
+                        let delay = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+                        attributes.push(Attribute::integer(number::ACCT_DELAY_TIME, delay));
+                    }
+                    if let Some(password) = &record.password {
+                        attributes.extend(codec::hide(password, secret, &authenticator));
+                    }
+                    let sent = peer.open().and_then(|own| {
+                        let by_family = (number::NAS_IP_ADDRESS, number::NAS_IPV6_ADDRESS);
+                        attributes.push(Attribute::address(by_family, own));
+                        let (bytes, asked) =
+                            codec::request(self.code, identifier, &attributes, secret, authenticator);
+                        self.flights.insert((server, identifier), asked);
+                        peer.send(&bytes)
+                    });
+                    if let Err(error) = sent {
+                        // As if the network had lost it.
+                        tracing::debug!(%error, server = %peer.address(), "not sent to a RADIUS server");
+                    }
+                }
+                Action::Done { ticket } => {
+                    self.records.remove(&ticket);
+                    return Some(Outcome::Answered);
+                }
+                Action::Superseded { ticket } => {
+                    self.records.remove(&ticket);
+                }
+                Action::Lost { ticket, worth } => {
+                    self.records.remove(&ticket);
+                    return Some(Outcome::Lost(worth));
+                }
+            }
+        }
+    }
+
+    /// What is not answered yet, for whoever comes after this daemon.
+    pub fn unsent(&self) -> Vec<Unsent> {
+        let open = self.requests.open();
+        open.filter_map(|(ticket, since)| {
+            let record = self.records.get(&ticket)?;
+            let attributes =
+                record.attributes.iter().map(|attribute| (attribute.number, attribute.value.clone()));
+            let matters = record.worth != Worth::Interim;
+            Some(Unsent { since, matters, attributes: attributes.collect() })
+        })
+        .collect()
+    }
+}
+
+/// A request that was not answered when the daemon before this one ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unsent {
+    pub since: BootTime,
+    /// Whether it begins or ends something.
+    pub matters: bool,
+    pub attributes: Vec<(u8, Vec<u8>)>,
+}
+
+fn answers(answer: Code, request: Code) -> bool {
+    match request {
+        Code::ACCOUNTING_REQUEST => answer == Code::ACCOUNTING_RESPONSE,
+        _ => matches!(answer, Code::ACCESS_ACCEPT | Code::ACCESS_REJECT | Code::ACCESS_CHALLENGE),
+    }
+}

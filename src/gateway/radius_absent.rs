@@ -1,0 +1,68 @@
+//! What stands for `radius/` in a program without RADIUS: nothing.
+
+use std::collections::BTreeMap;
+
+use super::effects::Gateway;
+use crate::adapters::nftables::Enforced;
+use crate::config::gateway::Settings;
+use crate::logic::grants::{Grant, Target};
+use crate::model::{BootTime, GrantId, MacAddr, Traffic};
+use crate::wire::local::Finding;
+
+/// Nobody has one.
+pub(super) enum Radius {}
+
+/// Nobody is heard.
+pub(super) enum Heard {}
+
+pub(super) async fn next(_: Option<&Radius>) -> Heard {
+    std::future::pending().await
+}
+
+pub(super) fn findings(_: &Gateway) -> Vec<Finding> {
+    Vec::new()
+}
+
+pub(super) fn differs(_: &Settings, _: &Settings) -> bool {
+    false
+}
+
+impl Radius {
+    pub fn new(_: &Settings) -> Option<Self> {
+        None
+    }
+}
+
+#[allow(clippy::unused_self)]
+impl Gateway {
+    pub fn radius_begin(&mut self, _: BootTime) {}
+
+    pub fn radius_enforced(
+        &mut self,
+        _: &[(MacAddr, Grant)],
+        _: &[Target],
+        _: &BTreeMap<MacAddr, Enforced>,
+        _: BootTime,
+    ) {
+    }
+
+    pub fn radius_ended(&mut self, _: &Target, _: Option<Traffic>, _: BootTime) {}
+
+    pub fn radius_over(&mut self, _: GrantId, _: BootTime) {}
+
+    pub fn radius_turn(&mut self, _: BootTime) -> bool {
+        false
+    }
+
+    pub fn radius_due(&self) -> Option<BootTime> {
+        None
+    }
+
+    pub fn radius_timeout(&mut self, _: BootTime) {}
+
+    pub fn radius_heard(&mut self, heard: Heard, _: BootTime) {
+        match heard {}
+    }
+
+    pub async fn radius_stop(&mut self, _: BootTime) {}
+}
