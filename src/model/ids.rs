@@ -101,6 +101,10 @@ identifier!(
     SessionId, 16, "a session id"
 );
 identifier!(
+    /// A message that people are told; made at random.
+    MessageId, 16, "a message id"
+);
+identifier!(
     /// What a gateway is called on the air and in heartbeats: the first 16 octets of SHA-256 over its key.
     ServiceId, 16, "a service id"
 );

@@ -11,6 +11,7 @@ mod gather;
 mod grant;
 mod ids;
 mod mac;
+mod message;
 mod secret;
 mod sentence;
 mod ssid;
@@ -23,10 +24,11 @@ pub use freed::{Freed, Report, Step, StepOutcome, StepReport};
 pub use gather::Gather;
 pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
 pub use ids::{
-    BeaconEpoch, BootId, DirectoryVersion, GrantId, GrantsDigest, Incarnation, KeyId, ParseIdError,
-    PublicKey, ServiceId, SessionId, Signature, unhex,
+    BeaconEpoch, BootId, DirectoryVersion, GrantId, GrantsDigest, Incarnation, KeyId, MessageId,
+    ParseIdError, PublicKey, ServiceId, SessionId, Signature, unhex,
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
+pub use message::{Audience, Author, BadMessage, Link, Message, MessageText};
 pub use secret::{BeaconSecret, Secret};
 pub use sentence::sentence;
 pub use ssid::{Ssid, SsidTooLong};

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::model::Bssid;
+use crate::model::{Bssid, Link};
 
 /// Info ID of the Venue Name ANQP-element (9.4.5.4).
 pub const VENUE_NAME: u16 = 258;
@@ -87,10 +87,7 @@ impl VenueName {
 impl VenueUrl {
     /// `None` for what is no `http` or `https` URL of at most 254 printable ASCII characters (RFC 3986).
     pub fn new(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
-        let is_url =
-            !rest.is_empty() && url.len() <= MOST_URL && url.bytes().all(|byte| byte.is_ascii_graphic());
-        is_url.then(|| Self(url.to_owned()))
+        Link::new(url).ok().filter(|_| url.len() <= MOST_URL).map(|link| Self(link.into()))
     }
 
     /// The payload of the ANQP-element: length, the number of the name that it belongs to (0: of no name), URL.
