@@ -317,6 +317,8 @@ impl Agent {
             Input::Heard(ToTerminal::Over { cause, session, incarnation }) => {
                 self.over(cause, session, incarnation, now);
             }
+            // Whatever people are told changes nothing here: `logic/inbox.rs`.
+            Input::Heard(ToTerminal::Push { .. }) => {}
             Input::Associated => self.associated(now),
             Input::AccessLost => self.access_lost(now),
             Input::AssociationFailed(why) => self.association_failed(why, now),

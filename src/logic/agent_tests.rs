@@ -414,6 +414,7 @@ impl Run {
                         self.open.retain(|open| (open.session, open.incarnation) != (session, incarnation))
                     }
                     FromTerminal::Heartbeat(_) => self.check(false, "heartbeats are beats"),
+                    FromTerminal::Taken { .. } => self.check(false, "messages are the inbox's"),
                 }
             }
             Action::Beat { access, .. } => {

@@ -23,8 +23,12 @@ pub mod directory;
 pub mod disconnect;
 #[cfg(feature = "gateway")]
 pub mod grants;
-#[cfg(feature = "coordinator")]
+#[cfg(feature = "terminal")]
+pub mod inbox;
+#[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod limit;
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+pub mod post;
 #[cfg(feature = "gateway")]
 pub mod presence;
 #[cfg(feature = "radius")]

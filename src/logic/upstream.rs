@@ -17,11 +17,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    BootId, Cause, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal, Report,
+    BootId, Cause, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, Message, MessageId, PublicKey,
+    Refusal, Report,
 };
 use crate::wire::gateway::{Announce, FromGateway};
 use crate::wire::hello::LinkNonce;
 use crate::wire::notice::{NoticeBody, NoticeReader, SignedNotice};
+use crate::wire::push::SignedMessage;
 
 /// Reports on their way at a time.
 const WINDOW: usize = 64;
@@ -89,6 +91,17 @@ pub enum Action {
         /// Comes back in the answer.
         inquiry: u64,
     },
+    /// Terminals are to be told this, for so long from now.
+    Push {
+        /// What, and to whom.
+        message: Message,
+        /// As it was signed.
+        signed: SignedMessage,
+        /// How long.
+        valid: Duration,
+    },
+    /// Terminals are to be told this no more.
+    Withdraw(MessageId),
     /// Something was dropped.
     Dropped(Refusal),
     /// What must survive a restart of the daemon has changed.
@@ -242,6 +255,14 @@ impl Upstream {
                 self.actions.push_back(Action::SayHolds { unless: Some(digest) });
             }
             NoticeBody::Desired { part, parts, answer, grants } => self.desired(part, parts, answer, grants),
+            NoticeBody::Push { valid, message: signed } => {
+                let valid = valid.into();
+                self.actions.push_back(match signed.open(self.coordinator) {
+                    Ok(message) => Action::Push { message, signed, valid },
+                    Err(error) => Action::Dropped(Refusal::new("bad-message", error.to_string())),
+                });
+            }
+            NoticeBody::Withdraw { message } => self.actions.push_back(Action::Withdraw(message)),
         }
     }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::notice::SignedNotice;
 use super::sign::short_hash;
 use crate::model::{
-    Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Report,
-    ServiceId, Ssid, Traffic,
+    Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr,
+    MessageId, PublicKey, Report, ServiceId, Ssid, Traffic,
 };
 
 /// From gateway to coordinator.
@@ -33,6 +33,13 @@ pub enum FromGateway {
         number: u64,
         /// What was freed.
         report: Report,
+    },
+    /// A terminal has a message of the coordinator. Said again when the coordinator says the message again.
+    Taken {
+        /// Which.
+        message: MessageId,
+        /// Who.
+        terminal: PublicKey,
     },
 }
 
@@ -218,6 +225,7 @@ mod tests {
             FromGateway::Holds { digest: GrantsDigest([0; 16]) },
             FromGateway::Presence(presence),
             FromGateway::Evicted { number: 1, report },
+            FromGateway::Taken { message: MessageId([5; 16]), terminal: PublicKey([6; 32]) },
         ]
     }
 }

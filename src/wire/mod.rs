@@ -1,7 +1,8 @@
 //! SPEAKS: what coordinator, gateway and terminal say to each other, byte for byte.
 //!
 //! `docs/wire.md` is the text for people. Frames are deterministic CBOR (RFC 8949, 4.2.1), 16 KiB at most,
-//! over one WebSocket over TLS 1.3; unknown keys are ignored, so that either side may be newer.
+//! over one WebSocket over TLS 1.3; unknown keys are ignored, so that either side may be newer. Between terminal and gateway
+//! there is a channel of its own for messages: [`push`].
 //! Programs on the same machine speak [`local`] instead: one JSON object per line over a unix socket. On the air there is one
 //! element in the beacons of an access point, [`beacon`], and what telephones are told: [`interworking`].
 //!
@@ -18,6 +19,7 @@ pub mod hello;
 pub mod interworking;
 pub mod local;
 pub mod notice;
+pub mod push;
 pub mod sign;
 pub mod terminal;
 

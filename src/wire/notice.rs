@@ -7,10 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::hello::LinkNonce;
+use super::push::SignedMessage;
 use super::sign::{BadSignature, Domain, Identity, verify};
 use super::{bytes, cbor};
 use crate::model::{
-    BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Signature,
+    BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, MessageId, Millis, PublicKey, Signature,
 };
 
 /// A notice as it travels.
@@ -82,6 +83,18 @@ pub enum NoticeBody {
         answer: u64,
         /// The grants of this part.
         grants: Vec<GrantSpec>,
+    },
+    /// Something for terminals. Not durable: said again on every link until the gateway says who has it.
+    Push {
+        /// What is left of its time.
+        valid: Millis,
+        /// What, and to whom.
+        message: SignedMessage,
+    },
+    /// It is to be told no more. Not durable.
+    Withdraw {
+        /// Which.
+        message: MessageId,
     },
 }
 
@@ -221,6 +234,11 @@ mod tests {
             NoticeBody::Inquire { grant: grant.id, inquiry: 6, incarnation: Incarnation(4) },
             NoticeBody::Renew { lease: Millis(1), digest },
             NoticeBody::Desired { part: 0, parts: 1, answer: 7, grants: vec![grant] },
+            NoticeBody::Push {
+                valid: Millis(1),
+                message: SignedMessage { message: vec![1], signature: Signature([2; 64]) },
+            },
+            NoticeBody::Withdraw { message: MessageId([3; 16]) },
         ] {
             let notice = Notice { body, seq: Some(5), ..notice(1) };
             let bytes = encode(&notice).unwrap();

@@ -5,7 +5,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
-use crate::model::{BootId, GrantId, PublicKey, ServiceId, SessionId, Signature};
+use crate::model::{BootId, GrantId, MessageId, PublicKey, ServiceId, SessionId, Signature};
 
 /// What a signature is for. A signature made for one never counts for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,12 @@ pub enum Domain {
     Link,
     /// A part of a directory, by its coordinator.
     Directory,
+    /// The proof of a key when a terminal asks its gateway for messages.
+    Channel,
+    /// A message that a gateway hands to a terminal.
+    Offer,
+    /// A message of a coordinator.
+    Message,
 }
 
 impl Domain {
@@ -24,6 +30,9 @@ impl Domain {
             Domain::Notice => b"wayleave notice v1\0",
             Domain::Link => b"wayleave link v1\0",
             Domain::Directory => b"wayleave directory v1\0",
+            Domain::Channel => b"wayleave channel v1\0",
+            Domain::Offer => b"wayleave offer v1\0",
+            Domain::Message => b"wayleave message v1\0",
         }
     }
 }
@@ -114,6 +123,11 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// A new grant id.
 pub fn new_grant_id() -> GrantId {
     GrantId(random())
+}
+
+/// A new message id.
+pub fn new_message_id() -> MessageId {
+    MessageId(random())
 }
 
 /// A new session id.

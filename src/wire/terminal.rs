@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::directory::SignedDirectory;
+use super::push::SignedMessage;
 use crate::model::{
-    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, Millis, Refusal, Region, ServiceId,
-    SessionId, Ssid,
+    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, MessageId, Millis, Refusal, Region,
+    ServiceId, SessionId, Ssid,
 };
 
 /// From terminal to coordinator.
@@ -48,6 +49,11 @@ pub enum FromTerminal {
         session: SessionId,
         /// Which join.
         incarnation: Incarnation,
+    },
+    /// A message that was sent by this link is here, now or long ago.
+    Taken {
+        /// Which.
+        message: MessageId,
     },
 }
 
@@ -96,6 +102,13 @@ pub enum ToTerminal {
         refusal: Refusal,
         /// Of the request.
         request: u64,
+    },
+    /// Something for the person. Sent again on later links until it is taken.
+    Push {
+        /// What is left of its time.
+        valid: Millis,
+        /// What, and to whom.
+        message: SignedMessage,
     },
     /// A session is over, or was never known here: ask again.
     Over {
@@ -188,6 +201,7 @@ mod tests {
                 incarnation: Incarnation(6),
             }),
             FromTerminal::Leave { session: SessionId([5; 16]), incarnation: Incarnation(6) },
+            FromTerminal::Taken { message: MessageId([7; 16]) },
         ] {
             let bytes = encode(&message).unwrap();
             assert!(is_deterministic(&bytes), "{message:?}");
@@ -219,6 +233,10 @@ mod tests {
                 request: 4,
             },
             ToTerminal::Refused { refusal: Refusal::new("unknown-ap", "…"), request: 3 },
+            ToTerminal::Push {
+                valid: Millis(1),
+                message: SignedMessage { message: vec![1], signature: Signature([2; 64]) },
+            },
             ToTerminal::Over { cause: None, session: SessionId([5; 16]), incarnation: Incarnation(1) },
         ] {
             let bytes = encode(&message).unwrap();

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::MessageAsk;
 use crate::model::{
-    Bssid, Cause, GrantId, Incarnation, MacAddr, Millis, PublicKey, Secret, ServiceId, SessionId, Ssid,
+    Bssid, Cause, GrantId, Incarnation, MacAddr, MessageId, Millis, PublicKey, Secret, ServiceId, SessionId,
+    Ssid,
 };
 use crate::wire::hello::Role;
 
@@ -39,6 +41,15 @@ pub enum CoordinatorRequest {
     Evict {
         /// Which.
         session: SessionId,
+    },
+    /// Tells terminals something; [`super::MessageRow`].
+    Push(MessageAsk),
+    /// What terminals are told: a list of [`super::MessageRow`].
+    Messages,
+    /// Tells it no more; [`super::MessageRow`], as it was.
+    Withdraw {
+        /// Which.
+        message: MessageId,
     },
     /// Whether a beacon shows that somebody was near an access point lately; [`Heard`].
     Beacon {

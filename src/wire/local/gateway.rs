@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::MessageAsk;
 use crate::model::{
-    Bssid, Cause, Code, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, Secret, ServiceId,
-    Ssid, Traffic,
+    Bssid, Cause, Code, GrantId, Incarnation, MacAddr, MessageId, Millis, Origin, Refusal, Report, Secret,
+    ServiceId, Ssid, Traffic,
 };
 
 /// A request to the gateway.
@@ -37,6 +38,15 @@ pub enum GatewayRequest {
     Evict {
         /// Whom.
         target: Target,
+    },
+    /// Tells terminals something; [`super::MessageRow`].
+    Push(MessageAsk),
+    /// What terminals are told: a list of [`super::MessageRow`].
+    Messages,
+    /// Tells it no more; [`super::MessageRow`], as it was.
+    Withdraw {
+        /// Which.
+        message: MessageId,
     },
     /// From now on, one [`Event`] per line.
     Watch,
@@ -272,6 +282,13 @@ pub enum Event {
     Link {
         /// To this.
         state: LinkState,
+    },
+    /// A terminal has a message.
+    Delivered {
+        /// Which.
+        message: MessageId,
+        /// Its grant.
+        grant: GrantId,
     },
     /// Something from outside was dropped.
     Dropped {

@@ -6,6 +6,7 @@
 
 mod coordinator;
 mod gateway;
+mod message;
 mod terminal;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use gateway::{
     CodeNetwork, Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted,
     GrantedCode, Layout, LinkState, Severity, StationRow, Target,
 };
+pub use message::{MessageAsk, MessageRow};
 pub use terminal::{AccessRow, TerminalRequest, TerminalStatus};
 
 use crate::model::Refusal;

@@ -46,7 +46,11 @@ pub struct TerminalStatus {
     /// What stood in the way last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Refusal>,
-    /// Frames from the coordinator that were dropped as malformed.
+    /// Messages that were shown since the start.
+    #[serde(default)]
+    pub messages: u64,
+    /// What was dropped as malformed or forged: frames from the coordinator, and from whoever answered in the gateway's
+    /// place.
     pub dropped: u64,
 }
 

@@ -215,7 +215,10 @@ async fn serve(mut gateway: Gateway, tell: mpsc::UnboundedSender<Told>) {
                 gateway.socket.send(&FromGateway::Presence(presence)).await;
             }
             NoticeBody::Evict { grant, .. } => tell_of(grant, What::Evict),
-            NoticeBody::Renew { .. } | NoticeBody::Desired { .. } => {}
+            NoticeBody::Renew { .. }
+            | NoticeBody::Desired { .. }
+            | NoticeBody::Push { .. }
+            | NoticeBody::Withdraw { .. } => {}
         }
         if notice.seq.is_some() {
             gateway.acknowledge(&notice).await;
