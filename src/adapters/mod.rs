@@ -2,6 +2,8 @@
 //!
 //! An adapter has its struct in `mod.rs`, its bytes in `codec.rs` (pure) and its errors in `error.rs`.
 
+#[cfg(any(feature = "gateway", feature = "terminal"))]
+pub mod channel;
 #[cfg(feature = "gateway")]
 pub mod conntrack;
 #[cfg(feature = "dbus")]
@@ -9,6 +11,8 @@ pub mod dbus;
 #[cfg(feature = "gateway")]
 pub mod dhcp;
 pub mod enrolment;
+#[cfg(feature = "terminal")]
+pub mod hook;
 #[cfg(feature = "gateway")]
 pub mod hostapd;
 #[cfg(feature = "terminal")]
@@ -20,6 +24,8 @@ pub mod link;
 pub mod nftables;
 #[cfg(feature = "nl80211")]
 pub mod nl80211;
+#[cfg(all(feature = "dbus", feature = "terminal"))]
+pub mod notifications;
 #[cfg(feature = "radius")]
 pub mod radius;
 #[cfg(feature = "gateway")]

@@ -51,6 +51,8 @@ struct Fragment {
     hostapd: HostapdFragment,
     #[serde(default)]
     beacon: BeaconFragment,
+    #[serde(default)]
+    messages: MessagesFragment,
     interworking: Option<InterworkingFragment>,
     #[serde(default)]
     directory: DirectoryFragment,
@@ -109,6 +111,12 @@ struct HostapdFragment {
 struct BeaconFragment {
     enabled: Option<bool>,
     interval: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessagesFragment {
+    enabled: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -223,6 +231,8 @@ pub struct Settings {
     pub vendor_elements: Vec<u8>,
     /// How often the token of our beacons changes; `None`: there are none.
     pub beacon_every: Option<Duration>,
+    /// Whether terminals are told what the owner and the coordinator say.
+    pub messages: bool,
     /// What telephones are told before they join; `None`: whatever hostapd.conf says.
     pub interworking: Option<Interworking>,
     /// Where dnsmasq's leases are.
@@ -398,6 +408,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         hostapd_directory: fragment.hostapd.directory.unwrap_or_else(|| "/var/run/hostapd".into()),
         vendor_elements,
         beacon_every: fragment.beacon.enabled.unwrap_or(true).then_some(every),
+        messages: fragment.messages.enabled.unwrap_or(true),
         interworking,
         lease_file: fragment.dhcp.lease_file.unwrap_or_else(|| "/var/lib/misc/dnsmasq.leases".into()),
         coordinator,

@@ -15,6 +15,7 @@ use super::adopt::{adopt, choose, enrolment};
 use super::beacon::Beacons;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
 use super::persist::{self, Kept, Pace};
+use super::push::Messages;
 use super::radius::{self, Radius};
 use super::world::World;
 use super::{Error, SOCKET};
@@ -114,7 +115,13 @@ impl Drive {
         let running = persist::load_running(&settings.runtime_dir);
         let codes = running.as_ref().map(|running| running.codes.clone());
         let grants = adopt(&mut nft, &settings, codes, abilities, now, &mut figures);
-        let running = running.unwrap_or_default();
+        let of_this_boot = running.is_some();
+        let mut running = running.unwrap_or_default();
+        let told = match of_this_boot {
+            true => std::mem::take(&mut running.messages),
+            false => persist::load_messages(&settings.state_dir),
+        };
+        let messages = Messages::new(identity.clone(), settings.messages, told, of_this_boot, now);
 
         let boot = new_boot_id();
         let upstream = enrolment.as_ref().map(|enrolment| {
@@ -152,6 +159,7 @@ impl Drive {
             upstream,
             beacons: Beacons::new(&settings, now),
             radius: Radius::new(&settings),
+            messages,
             nft,
             hostapd: hostapd.control(),
             conntrack: Conntrack::open().map_err(|error| Error::System {
@@ -228,6 +236,7 @@ impl Drive {
             let link = gateway.link.as_mut();
             let radius = gateway.radius.as_ref();
             let codes = self.codes.as_ref();
+            let channels = gateway.messages.channels.as_mut();
             tokio::select! {
                 // An eviction before everything else: it comes by the control socket or the link.
                 biased;
@@ -238,6 +247,8 @@ impl Drive {
                 event = self.nft.next() => self.nft_event(&event),
                 event = self.rtnetlink.next_event() => self.rtnetlink_event(event?),
                 event = self.hostapd.next_event() => self.hostapd_event(event),
+                event = async { match channels { Some(channels) => channels.next().await, None => std::future::pending().await } } =>
+                    self.gateway.channel_event(event),
                 changed = async { match codes { Some(codes) => codes.changed().await, None => std::future::pending().await } } => {
                     let changed = changed.map_err(|source| Error::System { what: "the runtime directory", source })?;
                     self.codes_touched(&changed);
@@ -271,6 +282,7 @@ impl Drive {
             gateway.pace.due(),
             gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
             gateway.radius_due(),
+            gateway.messages.post.poll_timeout(),
             snapshot,
             watchdog,
         ]
@@ -285,6 +297,7 @@ impl Drive {
         if let Some(beacons) = &mut self.gateway.beacons {
             beacons.announcer.handle_timeout(now);
         }
+        self.gateway.messages.post.handle_timeout(now);
         // The report of what just ended belongs before anything slower.
         self.gateway.settle(now);
         if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
@@ -327,7 +340,17 @@ impl Drive {
                 Kept::new(grant, used, moved, now)
             })
             .collect();
-        if let Err(error) = persist::save_grants(&self.gateway.settings.state_dir, &kept) {
+        let saved =
+            persist::save_grants(&self.gateway.settings.state_dir, &kept).and_then(
+                |()| match std::mem::take(&mut self.gateway.messages.unkept) {
+                    true => persist::save_messages(
+                        &self.gateway.settings.state_dir,
+                        &self.gateway.messages.kept(now),
+                    ),
+                    false => Ok(()),
+                },
+            );
+        if let Err(error) = saved {
             tracing::error!(%error, "grants would not survive a reboot; trying again in a while");
             self.gateway.unkept = Some(sentence(&error));
             self.gateway.pace.written(now);
@@ -578,12 +601,13 @@ impl Drive {
             || now_.runtime_dir != settings.runtime_dir
             || now_.coordinator != settings.coordinator
             || now_.dbus != settings.dbus
+            || now_.messages != settings.messages
             || (now_.beacon_every, &now_.vendor_elements, &now_.interworking)
                 != (settings.beacon_every, &settings.vendor_elements, &settings.interworking)
             || radius::differs(now_, &settings)
         {
             tracing::warn!(
-                "layout, tables, directories, coordinator, D-Bus, beacons and RADIUS change at the next start"
+                "layout, tables, directories, coordinator, D-Bus, messages, beacons and RADIUS change at the next start"
             );
         }
         let now_ = &mut self.gateway.settings;

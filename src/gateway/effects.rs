@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 
 use super::beacon::Beacons;
 use super::persist::{Pace, Running};
+use super::push::Messages;
 use super::radius::Radius;
 use super::steps::{self, Known};
 use super::world::World;
@@ -30,6 +31,7 @@ use crate::host::clock;
 use crate::host::control::{Reply, line};
 use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
+use crate::logic::post;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{BootTime, Bssid, Gather, GrantId, MacAddr, Origin, ServiceId, StepOutcome, Traffic};
@@ -88,6 +90,7 @@ pub(super) struct Gateway {
     pub beacons: Option<Beacons>,
     /// Absent without servers.
     pub radius: Option<Radius>,
+    pub messages: Messages,
     pub nft: Nftables,
     pub hostapd: HostapdControl,
     pub conntrack: Conntrack,
@@ -144,6 +147,8 @@ impl Gateway {
                 self.beacons.as_mut().and_then(|beacons| beacons.announcer.poll_action())
             {
                 self.beacons_action(action);
+            } else if let Some(action) = self.messages.post.poll_action() {
+                self.post_action(action, now);
             } else if !self.radius_turn(now) {
                 break;
             }
@@ -170,6 +175,7 @@ impl Gateway {
                 let over = self.grants.get(report.grant).is_none();
                 if over {
                     self.radius_over(report.grant, now);
+                    self.hush(report.grant, now);
                 }
                 let figures = if over { self.figures.remove(&report.grant) } else { None };
                 if let Some((_, moved)) = figures.filter(|_| report.steps.is_empty()) {
@@ -465,6 +471,12 @@ impl Gateway {
             upstream::Action::Want(grants) => input(grants::Input::Want { grants }),
             upstream::Action::Renew { lease } => input(grants::Input::Renew { lease }),
             upstream::Action::Inquire { grant, inquiry } => steps::inquire(self, grant, inquiry),
+            upstream::Action::Push { message, signed, valid } => {
+                self.push_of_coordinator(message, signed, valid, now);
+            }
+            upstream::Action::Withdraw(message) => {
+                self.messages.post.handle_input(post::Input::Withdraw(message), now);
+            }
             upstream::Action::Dropped(refusal) => self.drop_outside(refusal),
             upstream::Action::Changed => self.running_changed = true,
         }
@@ -488,6 +500,7 @@ impl Gateway {
     pub fn shares_anew(&mut self) {
         self.announce();
         self.isolate_ports();
+        self.listen();
     }
 
     /// Tells the coordinator what is shared, if it has changed, and whoever is near.
@@ -570,7 +583,8 @@ impl Gateway {
             let (used, moved) = figures(grant.id);
             super::persist::Kept::new(grant, used, moved, now)
         });
-        let running = Running { upstream: memory, ending, codes: by_code.collect() };
+        let messages = self.messages.kept(now);
+        let running = Running { upstream: memory, ending, codes: by_code.collect(), messages };
         if let Err(error) = super::persist::save_running(&self.settings.runtime_dir, &running) {
             tracing::warn!(%error, "evictions under way would be forgotten by a restart");
         }

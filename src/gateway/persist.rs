@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::push::KeptMessage;
 use crate::host::keep::{self, KeepError};
 use crate::logic::grants::Grant;
 use crate::logic::upstream::Memory;
@@ -90,23 +92,39 @@ impl Kept {
 
 /// Keeps grants across a reboot.
 pub fn save_grants(state_dir: &Path, grants: &[Kept]) -> Result<(), KeepError> {
-    let path = grants_path(state_dir);
-    // The copy before stays readable until the new one is whole.
-    let _ = std::fs::rename(&path, path.with_extension("old"));
-    keep::replace(&path, &with_checksum(grants), 0o600)
+    save(&grants_path(state_dir), serde_json::to_vec(grants).expect("plain fields make JSON"))
 }
 
 /// What was kept; the copy before, where the last one is damaged. Nothing where neither can be read.
 pub fn load_grants(state_dir: &Path) -> Vec<Kept> {
-    let path = grants_path(state_dir);
-    for path in [path.clone(), path.with_extension("old")] {
+    load(&grants_path(state_dir))
+}
+
+/// Keeps what the owner says to terminals across a reboot.
+pub fn save_messages(state_dir: &Path, messages: &[KeptMessage]) -> Result<(), KeepError> {
+    save(&messages_path(state_dir), serde_json::to_vec(messages).expect("plain fields make JSON"))
+}
+
+/// As [`load_grants`].
+pub fn load_messages(state_dir: &Path) -> Vec<KeptMessage> {
+    load(&messages_path(state_dir))
+}
+
+fn save(path: &Path, body: Vec<u8>) -> Result<(), KeepError> {
+    // The copy before stays readable until the new one is whole.
+    let _ = std::fs::rename(path, path.with_extension("old"));
+    keep::replace(path, &with_checksum(body), 0o600)
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Vec<T> {
+    for path in [path.to_owned(), path.with_extension("old")] {
         match keep::load(&path) {
             Ok(None) => {}
-            Ok(Some(bytes)) => match checked(&bytes) {
-                Some(grants) => return grants,
-                None => tracing::warn!(path = %path.display(), "kept grants are damaged and not used"),
+            Ok(Some(bytes)) => match checked(&bytes).and_then(|body| serde_json::from_slice(body).ok()) {
+                Some(kept) => return kept,
+                None => tracing::warn!(path = %path.display(), "what was kept is damaged and not used"),
             },
-            Err(error) => tracing::warn!(%error, "kept grants"),
+            Err(error) => tracing::warn!(%error, "what was kept"),
         }
     }
     Vec::new()
@@ -116,18 +134,21 @@ fn grants_path(state_dir: &Path) -> PathBuf {
     state_dir.join("grants.json")
 }
 
-fn with_checksum(grants: &[Kept]) -> Vec<u8> {
-    let body = serde_json::to_vec(grants).expect("plain fields make JSON");
+fn messages_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("messages.json")
+}
+
+fn with_checksum(body: Vec<u8>) -> Vec<u8> {
     let mut bytes = checksum(&body).into_bytes();
     bytes.push(b'\n');
     bytes.extend(body);
     bytes
 }
 
-fn checked(bytes: &[u8]) -> Option<Vec<Kept>> {
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let body = &bytes[end + 1..];
-    (bytes[..end] == *checksum(body).as_bytes()).then(|| serde_json::from_slice(body).ok()).flatten()
+    (bytes[..end] == *checksum(body).as_bytes()).then_some(body)
 }
 
 fn checksum(body: &[u8]) -> String {
@@ -144,6 +165,9 @@ pub struct Running {
     /// Grants by code. The kernel knows only those whose station is here, and no code.
     #[serde(default)]
     pub codes: Vec<Kept>,
+    /// What the owner says to terminals.
+    #[serde(default)]
+    pub messages: Vec<KeptMessage>,
 }
 
 /// Keeps it.
@@ -256,7 +280,7 @@ mod tests {
             std::fs::write(&path, damage).unwrap();
             assert_eq!(load_grants(dir.path()), std::slice::from_ref(&one));
         }
-        let mut bytes = with_checksum(&[kept(2)]);
+        let mut bytes = with_checksum(serde_json::to_vec(&[kept(2)]).unwrap());
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert_eq!(load_grants(dir.path()), [one]);

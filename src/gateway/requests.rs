@@ -23,6 +23,9 @@ impl Gateway {
             GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
             GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
             GatewayRequest::Evict { target } => self.evict(target, reply, now),
+            GatewayRequest::Push(ask) => self.push(ask, reply, now),
+            GatewayRequest::Messages => reply.ok(self.message_rows(now)),
+            GatewayRequest::Withdraw { message } => self.withdraw(message, reply, now),
             GatewayRequest::Watch => {
                 reply.stream(self.events.subscribe(), |events| line(&Event::Missed { events }));
             }

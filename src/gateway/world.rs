@@ -135,6 +135,12 @@ impl World {
         prefixes.map(|((_, ip), length)| (*ip, *length)).collect()
     }
 
+    /// Where guests speak to this machine itself: the shared interfaces, or the bridge above a shared port.
+    pub fn guests(&self, settings: &Settings) -> BTreeMap<u32, String> {
+        let above = self.shared(settings).map(|link| link.master.unwrap_or(link.index));
+        above.filter_map(|index| Some((index, self.name(index)?.to_owned()))).gather()
+    }
+
     /// Where a DHCP server of this machine would serve.
     pub fn served(&self, settings: &Settings) -> Vec<Served> {
         let mut above: Vec<u32> =
@@ -185,6 +191,7 @@ mod tests {
         assert_eq!(world.hooked(&settings, Layout::Netdev), ["br-guest"]);
         assert_eq!(world.hooked(&settings, Layout::Bridge), ["ap0"]);
         assert_eq!(world.gateway_addresses(&settings), [IpAddr::from([10, 0, 0, 1])]);
+        assert_eq!(world.guests(&settings), BTreeMap::from([(1, "br-guest".to_owned())]));
         assert!(world.is_shared(&settings, 2) && !world.is_shared(&settings, 3));
         assert_eq!(world.joined(&settings, "ap0").map(|port| port.index), Some(2));
         assert_eq!(world.joined(&settings, "br-guest"), None, "it is no port");

@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod control;
+#[cfg(feature = "link")]
+pub mod frames;
 pub mod keep;
 #[cfg(feature = "gateway")]
 pub mod memory;

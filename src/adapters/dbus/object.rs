@@ -163,6 +163,8 @@ pub(super) async fn signal(event: Event, emitter: &SignalEmitter<'_>) -> zbus::R
             let (word, host, why) = codec::link(&state);
             Object::link_changed(emitter, word, host, why).await
         }
+        // Messages are not on the bus.
+        Event::Delivered { .. } => Ok(()),
         Event::Dropped { refusal } => {
             Object::dropped(emitter, codec::text(&refusal.word), codec::text(&refusal.sentence)).await
         }
