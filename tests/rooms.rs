@@ -61,8 +61,11 @@ fn no_room_can_start_a_process() {
     let mut broken = Vec::new();
     for (room, _) in MAY_USE {
         for (place, line) in lines_of(room) {
-            // Shell completions are tried with their shells by the tests of the command line.
-            if starts.iter().any(|start| line.contains(start)) && !place.starts_with("src/ctl/generate.rs") {
+            // Shell completions are tried with their shells by the tests of the command line. The terminal runs the
+            // program that its person names for messages; no gateway and no coordinator has that file.
+            let may =
+                ["src/ctl/generate.rs", "src/adapters/hook.rs"].iter().any(|file| place.starts_with(file));
+            if starts.iter().any(|start| line.contains(start)) && !may {
                 broken.push(format!("{place}: {line}"));
             }
         }

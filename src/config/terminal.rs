@@ -36,6 +36,8 @@ struct Fragment {
     #[serde(default)]
     directory: DirectoryFragment,
     #[serde(default)]
+    messages: MessagesFragment,
+    #[serde(default)]
     aps: Vec<ApFragment>,
 }
 
@@ -46,6 +48,13 @@ struct DirectoryFragment {
     regions: Vec<Region>,
     join: Option<bool>,
     needed: Option<u8>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessagesFragment {
+    hook: Option<PathBuf>,
+    notify: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -74,6 +83,10 @@ pub struct Settings {
     pub coordinator: Option<CoordinatorAddress>,
     /// What it holds ahead of time.
     pub directory: Directory,
+    /// Run for each message.
+    pub hook: Option<PathBuf>,
+    /// Whether messages are shown on the desktop, where the program has D-Bus and there is a session bus.
+    pub notify: bool,
     /// What to ask for instead of a scan; empty: scan.
     pub aps: Vec<SeenAp>,
 }
@@ -138,6 +151,10 @@ impl Settings {
             },
             None => None,
         };
+        let hook = fragment.messages.hook;
+        if let Some(hook) = hook.as_ref().filter(|hook| !hook.is_absolute()) {
+            return invalid("messages.hook", &hook.display().to_string(), "a path that begins with /");
+        }
         let dir = |key, given: Option<PathBuf>, default: &str| match given {
             Some(dir) if dir.is_absolute() => Ok(dir),
             Some(dir) => {
@@ -159,6 +176,8 @@ impl Settings {
                 regions: directory.regions,
                 needed,
             },
+            hook,
+            notify: fragment.messages.notify.unwrap_or(true),
             aps: fragment.aps.into_iter().map(given).collect(),
         })
     }

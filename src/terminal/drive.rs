@@ -8,7 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::directory::Directory;
 use super::effects::{Effects, Outside};
+use super::messages::Messages;
 use super::{Error, SOCKET};
+use crate::adapters::channel::Said;
 use crate::adapters::enrolment::Enrolment;
 use crate::adapters::interface::Interface;
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep};
@@ -19,11 +21,11 @@ use crate::host::control::{Asked, Control};
 use crate::host::keep;
 use crate::logic::agent::{Agent, End, Input, State};
 use crate::logic::backoff::Backoff;
-use crate::model::{BootTime, Millis, PublicKey};
+use crate::model::{BootTime, MessageId, Millis, PublicKey};
 use crate::wire::hello::Role;
 use crate::wire::local::{AccessRow, LinkState, TerminalRequest, TerminalStatus};
 use crate::wire::sign::{new_boot_id, random};
-use crate::wire::terminal::ToTerminal;
+use crate::wire::terminal::{FromTerminal, ToTerminal};
 
 /// The longest sleep that can be announced.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3600);
@@ -61,6 +63,7 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
     let stay = settings.stay;
     let begin = if settings.directory.join { Input::Watch } else { Input::Want };
     let directory = Directory::load(&settings, enrolment.coordinator.key);
+    let messages = Messages::new(&settings, identity.clone(), enrolment.coordinator.key);
     let effects = Effects::new(settings, link, interface);
     let station = effects.station()?;
     let why = "no attempt has ended yet".to_owned();
@@ -69,6 +72,7 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
         agent: Agent::new(station, stay),
         directory,
         effects,
+        messages,
         enrolment,
         key: identity.public(),
         link: state,
@@ -84,6 +88,7 @@ struct Terminal {
     agent: Agent,
     directory: Directory,
     effects: Effects,
+    messages: Messages,
     enrolment: Enrolment,
     key: PublicKey,
     link: LinkState,
@@ -108,6 +113,7 @@ impl Terminal {
                     End::Refused(refusal) => Err(Error::Refused(refusal)),
                 };
             }
+            self.messages.follow(&self.agent);
             let due = [self.agent.poll_timeout(), self.directory.poll_timeout()].into_iter().flatten().min();
             let mut input = None;
             tokio::select! {
@@ -115,6 +121,7 @@ impl Terminal {
                     Outside::Link(event) => self.link_event(event),
                     Outside::Supplicant(said) => Some(self.effects.heard(said).await),
                 },
+                said = self.messages.next() => self.channel(said),
                 asked = control.next() => self.answer(asked),
                 rang = alarm.wait_until(due) => {
                     rang?;
@@ -175,17 +182,44 @@ impl Terminal {
             }
             LinkEvent::Message(ToTerminal::Directory { signed, request }) => {
                 if let Err(refusal) = self.directory.heard(signed, request, clock::now()) {
-                    self.dropped += 1;
-                    tracing::debug!("dropped: {refusal}");
+                    self.drop_outside(&refusal.to_string());
+                }
+                None
+            }
+            LinkEvent::Message(ToTerminal::Push { valid, message }) => {
+                match self.messages.sent(&message, valid, &self.agent) {
+                    Ok(taken) => self.taken(taken),
+                    Err(error) => self.drop_outside(&error.to_string()),
                 }
                 None
             }
             LinkEvent::Message(message) => Some(Input::Heard(message)),
             LinkEvent::Malformed { why } => {
-                self.dropped += 1;
-                tracing::debug!("dropped: {why}");
+                self.drop_outside(&why);
                 None
             }
+        }
+    }
+
+    fn drop_outside(&mut self, why: &str) {
+        self.dropped += 1;
+        tracing::debug!("dropped: {why}");
+    }
+
+    /// The gateway, or somebody in its place, says something.
+    fn channel(&mut self, said: Said) {
+        match said {
+            Said::Offer(opened) => {
+                let taken = self.messages.offered(opened, &self.agent);
+                self.taken(taken);
+            }
+            Said::Wrong(why) => self.drop_outside(&why),
+        }
+    }
+
+    fn taken(&self, messages: Vec<MessageId>) {
+        for message in messages {
+            self.effects.send(FromTerminal::Taken { message });
         }
     }
 
@@ -247,6 +281,7 @@ impl Terminal {
             }),
             listed: self.directory.len() as u64,
             last: self.effects.last.clone(),
+            messages: self.messages.shown,
             dropped: self.dropped,
         }
     }

@@ -157,7 +157,7 @@ impl Effects {
         self.interface.moved().unwrap_or_default().since(self.baseline)
     }
 
-    fn send(&self, message: FromTerminal) {
+    pub(super) fn send(&self, message: FromTerminal) {
         // The agent hears of the link and of its end from the same queue, so this is a link just lost.
         if let Err(error) = self.link.send(message) {
             tracing::debug!(%error, "not sent");

@@ -1,11 +1,12 @@
 //! The terminal: joins shared networks through wpa_supplicant, and says that it is still there.
 //!
 //! What is decided is in `logic/agent.rs`; `drive.rs` is the one loop; `effects.rs` is where a decision meets
-//! the world. Addresses and routes of the interface are somebody else's work (systemd-networkd, dhclient).
+//! the world; `messages.rs` is what the person is told. Addresses and routes of the interface are somebody else's work (systemd-networkd, dhclient).
 
 mod directory;
 mod drive;
 mod effects;
+mod messages;
 
 pub use drive::run;
 
