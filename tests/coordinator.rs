@@ -534,6 +534,8 @@ async fn the_api_wants_its_token_and_does_what_its_document_says() {
             "/v1/gateways",
             "/v1/gateways/{service}/policy",
             "/v1/gateways/{service}/reports",
+            "/v1/messages",
+            "/v1/messages/{message}",
             "/v1/sessions",
             "/v1/sessions/{session}"
         ]

@@ -3,6 +3,8 @@
 //! The API wants a bearer token (`api_token_file`); without one configured it answers nobody. Errors are a
 //! stable word and a sentence, as everywhere.
 
+mod messages;
+
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
@@ -32,7 +34,7 @@ use crate::wire::local::{GatewayRow, PolicyWord, SessionRow};
 #[openapi(
     info(
         title = "Wayleave coordinator",
-        description = "Gateways, sessions and claims. Identifiers are lower-case hexadecimal.",
+        description = "Gateways, sessions, claims and messages. Identifiers are lower-case hexadecimal.",
     ),
     modifiers(&Bearer),
     security(("token" = []))
@@ -57,6 +59,8 @@ fn described() -> (Router<Arc<Hub>>, String) {
         .routes(routes!(sessions))
         .routes(routes!(evict))
         .routes(routes!(create_claim))
+        .routes(routes!(messages::list, messages::push))
+        .routes(routes!(messages::withdraw))
         .split_for_parts();
     (api, document.to_pretty_json().expect("plain fields make JSON"))
 }
@@ -108,6 +112,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.word.as_str() {
             "store-full" => StatusCode::INSUFFICIENT_STORAGE,
+            "unknown-session" | "unknown-gateway" | "no-message" => StatusCode::NOT_FOUND,
+            "too-many-messages" => StatusCode::CONFLICT,
+            "bad-message" | "bad-time" | "bad-audience" => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, &refusal.word, refusal.sentence)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::claims;
 use super::hub::Hub;
+use super::{claims, messages};
 use crate::host::clock;
 use crate::host::control::{Asked, Control};
 use crate::logic::session::Policy;
@@ -42,6 +42,12 @@ async fn answer(hub: Arc<Hub>, Asked { request, reply }: Asked<CoordinatorReques
             let unknown = || Refusal::new("unknown-session", "there is no such session");
             reply.say(ended.then_some(Ended { session }).ok_or_else(unknown));
         }
+        CoordinatorRequest::Push(ask) => reply.say(messages::push(&hub, ask).await),
+        CoordinatorRequest::Messages => {
+            let rows = hub.core().message_rows(clock::now());
+            reply.ok(rows);
+        }
+        CoordinatorRequest::Withdraw { message } => reply.say(messages::withdraw(&hub, &message)),
         CoordinatorRequest::Beacon { element, bssid } => {
             let now = clock::now();
             reply.say(read_beacon(&element).and_then(|beacon| {

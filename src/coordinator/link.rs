@@ -373,7 +373,7 @@ struct Following {
 
 /// A terminal's link until it ends.
 async fn terminal(hub: &Arc<Hub>, socket: &mut WebSocket, key: PublicKey) -> Option<Ending> {
-    let Some((link, mut told)) = hub.core().terminal_up(key) else { return Some(going_away()) };
+    let Some((link, mut told)) = hub.core().terminal_up(key, clock::now()) else { return Some(going_away()) };
     let mut following = None;
     let mut bucket = BootTime::default();
     let ended = loop {
@@ -408,7 +408,7 @@ async fn terminal(hub: &Arc<Hub>, socket: &mut WebSocket, key: PublicKey) -> Opt
             }
         }
     };
-    hub.core().terminal_down(&key, link);
+    hub.core().terminal_down(&key, link, clock::now());
     ended
 }
 
@@ -462,6 +462,10 @@ fn answer(hub: &Hub, key: PublicKey, message: FromTerminal, now: BootTime) -> Op
         }
         FromTerminal::Leave { session, incarnation } => {
             hub.core().leave(&key, session, incarnation, now);
+            None
+        }
+        FromTerminal::Taken { message } => {
+            hub.core().message_taken(key, None, message, now);
             None
         }
         FromTerminal::Heartbeat(_) => None,

@@ -18,6 +18,7 @@ mod core;
 mod hub;
 mod identity;
 mod link;
+mod messages;
 mod metrics;
 mod serve;
 mod store;

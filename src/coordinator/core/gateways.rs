@@ -247,6 +247,10 @@ impl Core {
                 self.evicted_there(key, number, report, now);
                 Ok(())
             }
+            FromGateway::Taken { message, terminal } => {
+                self.message_taken(terminal, Some(key), message, now);
+                Ok(())
+            }
         }
     }
 
@@ -290,6 +294,7 @@ impl Core {
             for index in indexes {
                 self.input(index, Input::GatewayUp, now);
             }
+            self.tell_gateway_messages(key, now);
         }
         Ok(())
     }
@@ -355,7 +360,11 @@ impl Core {
                 NoticeBody::Evict { grant, incarnation, .. } => {
                     over.extend(self.session_of(&key, &grant, incarnation));
                 }
-                NoticeBody::Inquire { .. } | NoticeBody::Renew { .. } | NoticeBody::Desired { .. } => {}
+                NoticeBody::Inquire { .. }
+                | NoticeBody::Renew { .. }
+                | NoticeBody::Desired { .. }
+                | NoticeBody::Push { .. }
+                | NoticeBody::Withdraw { .. } => {}
             }
         }
         let kept = Change::Acknowledge { gateway: key, seq, granted: granted.clone(), over: over.clone() };

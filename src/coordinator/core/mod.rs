@@ -11,6 +11,7 @@
 //! place where a session's decision meets the world. Read next: `gateways.rs`, `terminals.rs`.
 
 mod gateways;
+mod messages;
 mod terminals;
 mod view;
 
@@ -28,6 +29,7 @@ use crate::config::coordinator::{DefaultPolicy, Settings};
 use crate::logic::brake::{Brake, BrakeSettings, Grip, Scope};
 use crate::logic::directory::Register;
 use crate::logic::limit::Limit;
+use crate::logic::post::Post;
 use crate::logic::session::{Action, Input, Patience, Policy, Session, State};
 use crate::logic::wheel::{Deadlines, Pulse, Wheel};
 use crate::model::{
@@ -79,6 +81,7 @@ pub struct Core {
     grace_until: BootTime,
     closing: bool,
     over: Vec<u32>,
+    post: Post,
 }
 
 /// One session with what belongs to it.
@@ -147,6 +150,7 @@ impl Core {
             grace_until: now,
             closing: false,
             over: Vec::new(),
+            post: messages::book(),
         };
         core.limit_joins(settings);
         core
@@ -183,6 +187,7 @@ impl Core {
             }
             self.restore_session(record, now);
         }
+        self.restore_messages(loaded.messages, now);
     }
 
     fn restore_session(&mut self, record: SessionRecord, now: BootTime) {
@@ -251,6 +256,8 @@ impl Core {
             self.settle(index, now);
         }
         self.over = over;
+        self.post.handle_timeout(now);
+        self.settle_post(now);
         self.log_brake();
         more
     }
@@ -332,6 +339,7 @@ impl Core {
 
     fn remove(&mut self, index: u32, now: BootTime) {
         self.count(index, State::Over, now);
+        self.session_left(index, now);
         let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::take) else { return };
         if let Some(sessions) = self.sessions_of.get_mut(&entry.terminal) {
             *sessions -= 1;
@@ -352,6 +360,7 @@ impl Core {
             gateway.sessions.remove(&index);
         }
         self.wheel.release(index);
+        self.forget_messages_of(entry.id, now);
     }
 
     fn input(&mut self, index: u32, input: Input, now: BootTime) {
@@ -458,6 +467,7 @@ impl Core {
                     entry.cause = Some(cause);
                     entry.joining = None;
                 }
+                self.session_left(index, now);
                 self.metrics(|metrics| Metrics::count(&metrics.evictions, cause.word()));
                 self.post(gateway, change, move |core, outcome, now| match outcome {
                     Ok(Outcome::Seq(seq)) => core.posted(gateway, seq, notice),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{Core, State};
 use crate::coordinator::metrics::Metrics;
 use crate::coordinator::store::SessionRecord;
+use crate::logic::post;
 use crate::logic::session::{Input, Session};
 use crate::logic::wheel::Pulse;
 use crate::model::{BootTime, Bssid, Cause, Incarnation, MacAddr, Millis, PublicKey, Refusal, SessionId};
@@ -45,20 +46,27 @@ impl Core {
     }
 
     /// A link of a terminal stands; it replaces the one before. `None` while closing.
-    pub fn terminal_up(&mut self, key: PublicKey) -> Option<(u64, mpsc::Receiver<Box<ToTerminal>>)> {
+    pub fn terminal_up(
+        &mut self,
+        key: PublicKey,
+        now: BootTime,
+    ) -> Option<(u64, mpsc::Receiver<Box<ToTerminal>>)> {
         if self.closing {
             return None;
         }
         self.links += 1;
         let (sender, receiver) = mpsc::channel(QUEUE);
+        // It is offered again what it may not have got by the link before.
+        self.post_input(post::Input::Gone(key), now);
         self.terminals.insert(key, Terminal { link: self.links, sender });
         Some((self.links, receiver))
     }
 
     /// The link is gone. Its sessions live on by their deadlines.
-    pub fn terminal_down(&mut self, key: &PublicKey, link: u64) {
-        if self.terminals.get(key).is_some_and(|terminal| terminal.link == link) {
+    pub fn terminal_down(&mut self, key: &PublicKey, link: u64, now: BootTime) {
+        if self.terminals.get(key).is_none_or(|terminal| terminal.link == link) {
             self.terminals.remove(key);
+            self.post_input(post::Input::Gone(*key), now);
         }
     }
 
@@ -190,6 +198,10 @@ impl Core {
         };
         self.input(index, Input::Heartbeat(heartbeat.incarnation, heartbeat.next.map(Duration::from)), now);
         let entry = self.entry(index)?;
+        if entry.machine.incarnation() == heartbeat.incarnation && entry.machine.state().is_wanted() {
+            self.terminal_here(*terminal, heartbeat.session, heartbeat.service, now);
+        }
+        let entry = self.entry(index)?;
         (entry.machine.incarnation() == heartbeat.incarnation).then_some(entry.pulse).flatten()
     }
 
@@ -216,7 +228,7 @@ impl Core {
     }
 
     /// Tells a terminal, if it is connected; one that does not read is cut off.
-    fn tell(&mut self, terminal: &PublicKey, message: ToTerminal) {
+    pub(super) fn tell(&mut self, terminal: &PublicKey, message: ToTerminal) {
         if let Some(present) = self.terminals.get(terminal)
             && present.sender.try_send(Box::new(message)).is_err()
         {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::{Change, GatewayRecord, Outcome, SessionRecord, Store};
+use super::{Change, GatewayRecord, MessageRecord, Outcome, SessionRecord, Store};
 use crate::logic::session::{Policy, State};
 use crate::model::{
-    Bssid, Cause, GrantId, Incarnation, MacAddr, PublicKey, Report, ServiceId, SessionId, Traffic,
+    Audience, Bssid, Cause, GrantId, Incarnation, Link, MacAddr, Message, MessageId, MessageText, PublicKey,
+    Report, ServiceId, SessionId, Traffic,
 };
 use crate::wire::gateway::Announce;
 use crate::wire::hello::Role;
@@ -21,13 +22,14 @@ const JOIN: Incarnation = Incarnation(1);
 
 /// Every case.
 pub fn all(open: impl Fn(&Path) -> Box<dyn Store>) {
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 8] = [
         ("a claim works once, in time, for its role", a_claim_works_once),
         ("what was applied is there after reopening", what_was_applied_is_there),
         ("a swap needs the state and the join that it names", a_swap_needs_its_state),
         ("numbers grow for the gateway's whole life", numbers_grow),
         ("acknowledging removes what was done and nothing else", acknowledging),
         ("a report is kept once", a_report_is_kept_once),
+        ("a message is there until it is over, with who has it", a_message_is_there),
         ("all changes of a transaction or none", all_or_none),
     ];
     for (name, case) in cases {
@@ -182,6 +184,39 @@ fn a_report_is_kept_once(open: Open<'_>, dir: &Path) {
     assert_eq!(store.reports(GATEWAY, 1).unwrap(), [report(2)]);
     assert!(store.reports(OTHER, 10).unwrap().is_empty());
     assert!(store.load().unwrap().sessions.is_empty());
+}
+
+fn a_message_is_there(open: Open<'_>, dir: &Path) {
+    let mut store = enrolled(open, dir);
+    let record = |id: u8, expires| MessageRecord {
+        message: Message {
+            id: MessageId([id; 16]),
+            to: Audience::Session(SessionId([7; 16])),
+            link: Some(Link::new("https://a.example/").unwrap()),
+            text: MessageText::new("café").unwrap(),
+        },
+        expires,
+        taken: [].into(),
+    };
+    let taken = |id, terminal| Change::MessageTaken { message: MessageId([id; 16]), terminal };
+    // Beyond what a signed number holds, and out of order.
+    for record in [record(2, u64::MAX >> 1), record(1, 77)] {
+        assert_eq!(store.apply(&[Change::Push { record }]).unwrap(), [Outcome::Done]);
+    }
+    assert!(store.apply(&[Change::Push { record: record(1, 78) }]).is_err(), "an id names one message");
+    // Again, and of one that is not there.
+    store.apply(&[taken(2, TERMINAL), taken(2, TERMINAL), taken(2, OTHER), taken(9, TERMINAL)]).unwrap();
+    drop(store);
+    let mut store = open(dir);
+    let with = MessageRecord { taken: [OTHER, TERMINAL].into(), ..record(2, u64::MAX >> 1) };
+    assert_eq!(store.load().unwrap().messages, [record(1, 77), with]);
+    let over = Change::ForgetMessage { message: MessageId([2; 16]) };
+    assert_eq!(store.apply(&[over.clone(), over]).unwrap(), [Outcome::Done, Outcome::NoMatch]);
+    store.apply(&[taken(2, TERMINAL)]).unwrap();
+    assert_eq!(store.load().unwrap().messages, [record(1, 77)]);
+    // Nothing is left of the one before under the same id.
+    store.apply(&[Change::Push { record: record(2, 5) }]).unwrap();
+    assert_eq!(store.load().unwrap().messages, [record(1, 77), record(2, 5)]);
 }
 
 fn all_or_none(open: Open<'_>, dir: &Path) {

@@ -12,12 +12,15 @@ mod conformance;
 mod sqlite;
 pub mod writer;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use sqlite::Sqlite;
 
 use crate::logic::session::{Policy, State};
-use crate::model::{Bssid, Cause, GrantId, Incarnation, MacAddr, PublicKey, Report, SessionId};
+use crate::model::{
+    Bssid, Cause, GrantId, Incarnation, MacAddr, Message, MessageId, PublicKey, Report, SessionId,
+};
 use crate::wire::gateway::Announce;
 use crate::wire::hello::Role;
 use crate::wire::notice::NoticeBody;
@@ -168,6 +171,23 @@ pub enum Change {
         /// The join that the gateway ended by itself.
         over: Option<(SessionId, Incarnation)>,
     },
+    /// A message for terminals.
+    Push {
+        /// As it is to be kept.
+        record: MessageRecord,
+    },
+    /// A terminal has a message; nothing where the message is over.
+    MessageTaken {
+        /// Which message.
+        message: MessageId,
+        /// Which terminal.
+        terminal: PublicKey,
+    },
+    /// A message is over.
+    ForgetMessage {
+        /// Which.
+        message: MessageId,
+    },
     /// Removes what is left of a join.
     Forget {
         /// Which.
@@ -181,7 +201,9 @@ impl Change {
     /// Whether it takes on something new; such changes are refused when the disk is full, the others wait.
     pub fn is_new(&self) -> bool {
         match self {
-            Change::CreateClaim { .. } | Change::Enrol { .. } | Change::Open { .. } => true,
+            Change::CreateClaim { .. } | Change::Enrol { .. } | Change::Open { .. } | Change::Push { .. } => {
+                true
+            }
             Change::Announce { .. }
             | Change::Seen { .. }
             | Change::SetPolicy { .. }
@@ -189,6 +211,8 @@ impl Change {
             | Change::Evict { .. }
             | Change::Acknowledge { .. }
             | Change::Report { .. }
+            | Change::MessageTaken { .. }
+            | Change::ForgetMessage { .. }
             | Change::Forget { .. } => false,
         }
     }
@@ -254,6 +278,17 @@ pub struct OutboxRecord {
     pub body: NoticeBody,
 }
 
+/// A message as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRecord {
+    /// What, and to whom.
+    pub message: Message,
+    /// Told before this second, by this machine's calendar (since 1970).
+    pub expires: u64,
+    /// Who has it.
+    pub taken: BTreeSet<PublicKey>,
+}
+
 /// Everything, as it is read at the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
@@ -265,6 +300,8 @@ pub struct Loaded {
     pub sessions: Vec<SessionRecord>,
     /// By gateway and number.
     pub outbox: Vec<OutboxRecord>,
+    /// By id.
+    pub messages: Vec<MessageRecord>,
 }
 
 /// What keeps.

@@ -2,6 +2,7 @@
 //!
 //! Beside `wayleave.db` lies `reserve`, some megabytes that hold room for evictions on a full disk.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, param
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Change, GatewayRecord, Loaded, OutboxRecord, Outcome, SessionRecord, Store, StoreError};
+use super::{
+    Change, GatewayRecord, Loaded, MessageRecord, OutboxRecord, Outcome, SessionRecord, Store, StoreError,
+};
 use crate::logic::session::{Policy, State};
-use crate::model::{Bssid, Cause, GrantId, Incarnation, MacAddr, PublicKey, Report, SessionId};
+use crate::model::{Bssid, Cause, GrantId, Incarnation, MacAddr, MessageId, PublicKey, Report, SessionId};
 use crate::wire::cbor;
 use crate::wire::hello::Role;
 
@@ -20,7 +23,7 @@ use crate::wire::hello::Role;
 pub const FILE: &str = "wayleave.db";
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: i64 = 4 << 20;
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Reports kept for each gateway.
 const REPORTS_KEPT: i64 = 10_000;
 
@@ -41,6 +44,14 @@ CREATE TABLE report(
   id INTEGER PRIMARY KEY NOT NULL, gateway BLOB NOT NULL, grant_id BLOB NOT NULL,
   incarnation INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(gateway, grant_id, incarnation)) STRICT;
 CREATE INDEX report_by_gateway ON report(gateway, id);
+";
+
+/// What schema 2 has beyond schema 1.
+const TABLES_2: &str = "
+CREATE TABLE message(
+  id BLOB PRIMARY KEY NOT NULL, body BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE message_taken(
+  message BLOB NOT NULL, terminal BLOB NOT NULL, PRIMARY KEY(message, terminal)) WITHOUT ROWID, STRICT;
 ";
 
 /// A SQLite file.
@@ -76,10 +87,13 @@ impl Sqlite {
         connection.set_prepared_statement_cache_capacity(64);
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(in_use)?;
         match found {
-            0 => connection
-                .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"))
-                .map_err(in_use)?,
             SCHEMA => {}
+            0 | 1 => {
+                let before = if found == 0 { TABLES } else { "" };
+                let make =
+                    format!("BEGIN IMMEDIATE; {before} {TABLES_2} PRAGMA user_version={SCHEMA}; COMMIT;");
+                connection.execute_batch(&make).map_err(in_use)?;
+            }
             found => return Err(StoreError::Newer { path, found, known: SCHEMA }),
         }
         // Takes the exclusive lock now rather than at the first change.
@@ -120,6 +134,23 @@ impl Store for Sqlite {
                 seq: unsigned(row, "outbox", 1)?,
                 body: from_cbor("outbox", &row.get::<_, Vec<u8>>(2)?)?,
             });
+            Ok(())
+        })?;
+        each(&self.connection, "SELECT body, expires FROM message ORDER BY id", |row| {
+            loaded.messages.push(MessageRecord {
+                message: from_cbor("message", &row.get::<_, Vec<u8>>(0)?)?,
+                expires: unsigned(row, "message", 1)?,
+                taken: BTreeSet::new(),
+            });
+            Ok(())
+        })?;
+        each(&self.connection, "SELECT message, terminal FROM message_taken", |row| {
+            let message = MessageId(octets(row, "message_taken", 0)?);
+            let terminal = PublicKey(octets(row, "message_taken", 1)?);
+            // In the order of their ids.
+            if let Ok(at) = loaded.messages.binary_search_by_key(&message, |record| record.message.id) {
+                loaded.messages[at].taken.insert(terminal);
+            }
             Ok(())
         })?;
         Ok(loaded)
@@ -282,6 +313,22 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Store
                 forget(transaction, *session, *incarnation)?;
             }
             Ok(Outcome::Done)
+        }
+        Change::Push { record } => {
+            let insert = "INSERT INTO message(id, body, expires) VALUES(?1, ?2, ?3)";
+            let body = to_cbor("message", &record.message)?;
+            run(transaction, insert, params![record.message.id.0, body, signed(record.expires)])?;
+            Ok(Outcome::Done)
+        }
+        Change::MessageTaken { message, terminal } => {
+            let insert = "INSERT OR IGNORE INTO message_taken(message, terminal) \
+                SELECT id, ?2 FROM message WHERE id=?1";
+            run(transaction, insert, params![message.0, terminal.0])?;
+            Ok(Outcome::Done)
+        }
+        Change::ForgetMessage { message } => {
+            run(transaction, "DELETE FROM message_taken WHERE message=?1", params![message.0])?;
+            matched(run(transaction, "DELETE FROM message WHERE id=?1", params![message.0])?)
         }
         Change::Forget { session, incarnation } => forget(transaction, *session, *incarnation),
     }
