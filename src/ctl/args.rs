@@ -10,13 +10,17 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-#[cfg(feature = "gateway")]
-use crate::model::MacAddr;
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 use crate::model::Millis;
 #[cfg(any(feature = "gateway", feature = "terminal"))]
 use crate::model::Secret;
 use crate::model::unhex;
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+use crate::model::{Audience, Link, MessageId, MessageText};
+#[cfg(feature = "gateway")]
+use crate::model::{GrantId, MacAddr, Ssid};
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+use crate::wire::local::MessageAsk;
 #[cfg(feature = "gateway")]
 use crate::wire::local::Target;
 
@@ -35,6 +39,12 @@ const GRANT: &str = "Examples:
   wayleave grant 02:00:5e:10:00:01
   wayleave grant 02:00:5e:10:00:01 02:00:5e:10:00:02 --for 2h --quota 500MB
   wayleave grant --code --for 2h";
+
+#[cfg(feature = "gateway")]
+const PUSH: &str = "Examples:
+  wayleave push 'We close at 17:00'
+  wayleave push 'Pay here for another hour' --link https://pay.example/ --for 15m \
+    --grant a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
 
 #[cfg(feature = "coordinator")]
 const CLAIM: &str = "Examples:
@@ -134,6 +144,20 @@ pub enum GatewayVerb {
         #[arg(value_name = "MAC|GRANT-ID", value_parser = parse_target)]
         target: Target,
     },
+    /// Tell terminals something: each of them once
+    ///
+    /// Those that are connected get it at once, those that come later when they come, until its time is over. It is shown
+    /// as text, whatever is in it. Devices without `wayleave terminal` get nothing.
+    #[command(after_help = PUSH)]
+    Push(PushArgs),
+    /// List what terminals are told
+    Messages,
+    /// Tell a message to nobody any more; who has it keeps it
+    Withdraw {
+        /// The message's id
+        #[arg(value_name = "MESSAGE-ID", value_parser = parse_message)]
+        message: MessageId,
+    },
     /// Show what happens, as it happens, until Ctrl-C
     Watch,
     /// Say what was found, what is missing and what to do about it
@@ -162,6 +186,53 @@ pub struct GrantArgs {
     /// How much, both directions together, as 500MB, 1.5GB or 2GiB; without limit if absent
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub quota: Option<u64>,
+}
+
+/// What `push` takes.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// What is said.
+    #[command(flatten)]
+    pub said: SaidArgs,
+    /// Only the terminal with this grant; everybody if absent
+    #[arg(long, value_name = "GRANT-ID", value_parser = parse_grant, conflicts_with = "network")]
+    pub grant: Option<GrantId>,
+    /// Only those on the network with this name, or hex:… for other octets
+    #[arg(long, value_name = "SSID", value_parser = parse_ssid)]
+    pub network: Option<Ssid>,
+}
+
+#[cfg(feature = "gateway")]
+impl PushArgs {
+    /// As it is asked.
+    pub fn ask(self) -> MessageAsk {
+        let network = self.network.map(Audience::Network);
+        self.said.ask(self.grant.map(Audience::Grant).or(network).unwrap_or(Audience::Everybody))
+    }
+}
+
+/// What a message says, and for how long.
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[derive(Debug, Args)]
+pub struct SaidArgs {
+    /// One line, 1000 bytes of UTF-8 at most
+    #[arg(value_name = "TEXT", value_parser = |text: &str| MessageText::new(text))]
+    pub text: MessageText,
+    /// Where there is more: an http or https URL
+    #[arg(long, value_name = "URL", value_parser = |url: &str| Link::new(url))]
+    pub link: Option<Link>,
+    /// How long it is told, as 90s, 15m, 2h or 7d; a day if absent
+    #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
+    pub valid: Option<Millis>,
+}
+
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+impl SaidArgs {
+    /// To these.
+    pub fn ask(self, to: Audience) -> MessageAsk {
+        MessageAsk { to, text: self.text, link: self.link, valid: self.valid }
+    }
 }
 
 /// Verbs of `beacon`.
@@ -304,6 +375,26 @@ pub enum CoordinatorAction {
         /// The session's id
         #[arg(value_name = "SESSION-ID", value_parser = parse_session)]
         session: SessionId,
+    },
+    /// Tell terminals something: each of them once, by whichever side reaches it first
+    Push {
+        /// What is said.
+        #[command(flatten)]
+        said: SaidArgs,
+        /// The terminal of this session
+        #[arg(long, value_name = "SESSION-ID", value_parser = parse_session, required_unless_present = "gateway")]
+        session: Option<SessionId>,
+        /// All terminals at this gateway
+        #[arg(long, value_name = "SERVICE-ID", value_parser = parse_service, conflicts_with = "session")]
+        gateway: Option<ServiceId>,
+    },
+    /// List what terminals are told
+    Messages,
+    /// Tell a message to nobody any more; who has it keeps it
+    Withdraw {
+        /// The message's id
+        #[arg(value_name = "MESSAGE-ID", value_parser = parse_message)]
+        message: MessageId,
     },
     /// A verb that needs no role before it.
     #[command(flatten)]
@@ -471,6 +562,25 @@ fn parse_session(text: &str) -> Result<SessionId, String> {
 #[cfg(feature = "coordinator")]
 fn parse_service(text: &str) -> Result<ServiceId, String> {
     text.parse().map_err(|_| "write the 32 hexadecimal digits of a gateway's service id".to_owned())
+}
+
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+fn parse_message(text: &str) -> Result<MessageId, String> {
+    text.parse().map_err(|_| "write the 32 hexadecimal digits of a message's id".to_owned())
+}
+
+#[cfg(feature = "gateway")]
+fn parse_grant(text: &str) -> Result<GrantId, String> {
+    text.parse().map_err(|_| "write the 32 hexadecimal digits of a grant's id".to_owned())
+}
+
+#[cfg(feature = "gateway")]
+fn parse_ssid(text: &str) -> Result<Ssid, String> {
+    let octets = match text.strip_prefix("hex:") {
+        Some(digits) => unhex(digits).ok_or("write pairs of hexadecimal digits after hex:")?,
+        None => text.as_bytes().to_vec(),
+    };
+    Ssid::new(octets).map_err(|error| error.to_string())
 }
 
 #[cfg(feature = "gateway")]

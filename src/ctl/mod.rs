@@ -27,6 +27,8 @@ mod grant;
 mod grants;
 #[cfg(feature = "docs")]
 mod man;
+#[cfg(any(feature = "gateway", feature = "coordinator"))]
+mod messages;
 pub mod output;
 #[cfg(feature = "qr")]
 mod qr;
@@ -59,6 +61,13 @@ use client::{Daemon, Door};
 pub use failure::Failure;
 use output::Output;
 
+#[cfg(feature = "coordinator")]
+use crate::model::Audience;
+#[cfg(feature = "coordinator")]
+use crate::wire::local::CoordinatorRequest;
+#[cfg(feature = "gateway")]
+use crate::wire::local::GatewayRequest;
+
 /// Carries out a verb. `socket` is where the daemon listens, if not where it does by default.
 ///
 /// What a role does itself, such as running and enrolling, comes back: `main.rs` knows the roles, this room does not.
@@ -90,6 +99,18 @@ pub fn run(
                 }
                 CoordinatorAction::Status => coordinator::status(&door, output)?,
                 CoordinatorAction::Evict { session } => coordinator::evict(session, &door, output)?,
+                CoordinatorAction::Push { said, session, gateway } => {
+                    let to = session.map(Audience::Session).or(gateway.map(Audience::Gateway));
+                    // One of them is required.
+                    let ask = said.ask(to.unwrap_or(Audience::Everybody));
+                    messages::push(&door, &CoordinatorRequest::Push(ask), output)?;
+                }
+                CoordinatorAction::Messages => {
+                    messages::list(&door, &CoordinatorRequest::Messages, output)?;
+                }
+                CoordinatorAction::Withdraw { message } => {
+                    messages::withdraw(&door, &CoordinatorRequest::Withdraw { message }, output)?;
+                }
                 CoordinatorAction::Verb(verb) => coordinator::run(verb, &door, output)?,
             }
         }
@@ -122,6 +143,11 @@ fn gateway_verb(verb: GatewayVerb, door: Door, output: &mut Output<'_>) -> Resul
         GatewayVerb::Grants => grants::run(&door, output),
         GatewayVerb::Grant(asked) => grant::run(&door, asked, output),
         GatewayVerb::Evict { target } => evict::run(&door, target, output),
+        GatewayVerb::Push(push) => messages::push(&door, &GatewayRequest::Push(push.ask()), output),
+        GatewayVerb::Messages => messages::list(&door, &GatewayRequest::Messages, output),
+        GatewayVerb::Withdraw { message } => {
+            messages::withdraw(&door, &GatewayRequest::Withdraw { message }, output)
+        }
         GatewayVerb::Watch => watch::run(&door, output),
         GatewayVerb::Doctor => doctor::run(&door, output),
     }

@@ -352,6 +352,7 @@ mod terminal {
             }),
             listed: 12,
             last: None,
+            messages: 0,
             dropped: 0,
         };
         let idle = TerminalStatus {
@@ -371,14 +372,14 @@ mod gateway {
     use super::*;
     use crate::ctl::args::{GatewayVerb, GrantArgs, LogLevel};
     use crate::ctl::output::Output;
-    use crate::ctl::{doctor, evict, grant, grants, stations, status, watch};
+    use crate::ctl::{doctor, evict, grant, grants, messages, stations, status, watch};
     use crate::model::{
-        Bssid, Cause, Code, GrantId, Incarnation, MacAddr, Millis, Origin, Refusal, Report, ServiceId, Ssid,
-        Step, StepOutcome, StepReport, Traffic,
+        Audience, Author, Bssid, Cause, Code, GrantId, Incarnation, Link, MacAddr, MessageId, MessageText,
+        Millis, Origin, Refusal, Report, ServiceId, Ssid, Step, StepOutcome, StepReport, Traffic,
     };
     use crate::wire::local::{
         CodeNetwork, Event, Finding, GatewayStatus, GrantRow, Granted, GrantedCode, Layout, LinkState,
-        Severity, StationRow, Target,
+        MessageAsk, MessageRow, Severity, StationRow, Target,
     };
 
     const MAC: MacAddr = MacAddr([2, 0, 0x5e, 0x10, 0, 1]);
@@ -593,10 +594,69 @@ mod gateway {
             Event::Link { state: down },
             Event::Link { state: LinkState::Up { host: "c.example:1".into() } },
             Event::Link { state: LinkState::Alone },
+            Event::Delivered { message: MessageId([0xb6; 16]), grant: GRANT },
             Event::Dropped { refusal: Refusal::new("forged", "a notice that the coordinator did not sign") },
             Event::Missed { events: 7 },
         ];
         golden("watch.txt", &events.map(|event| text(|output| watch::show(&event, output))).concat());
+    }
+
+    #[test]
+    fn a_message_is_for_everybody_a_grant_or_a_network() {
+        let asked = |line: &[&str]| {
+            let words = ["wayleave", "push"].iter().chain(line);
+            let cli = args::parse(words).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+            let Command::Verb(GatewayVerb::Push(push)) = cli.command else { panic!("{line:?}") };
+            push.ask()
+        };
+        let text = MessageText::new("Closed at 5 pm").unwrap();
+        let ask = MessageAsk { to: Audience::Everybody, text, link: None, valid: None };
+        assert_eq!(asked(&["Closed at 5 pm"]), ask);
+        let to = Audience::Grant(GRANT);
+        assert_eq!(
+            asked(&["Closed at 5 pm", "--grant", &GRANT.to_string()]),
+            MessageAsk { to, ..ask.clone() }
+        );
+        let to = Audience::Network(Ssid::new(b"\xff\n".as_slice()).unwrap());
+        let whole = MessageAsk {
+            to,
+            link: Some(Link::new("https://a.example/").unwrap()),
+            valid: Some(Millis(7_200_000)),
+            ..ask
+        };
+        let line = ["Closed at 5 pm", "--network", "hex:ff0a", "--link", "https://a.example/", "--for", "2h"];
+        assert_eq!(asked(&line), whole);
+        refused("push", "required arguments were not provided", "TEXT");
+        refused("push a --link javascript:x", "invalid value", "http:// or https://");
+        refused("push a --grant 5", "invalid value '5'", "32 hexadecimal digits");
+        refused(
+            "push a --network b --grant a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5",
+            "cannot be used with",
+            "--network",
+        );
+        let control = args::parse(["wayleave", "push", "a\u{1b}[2J"]).unwrap_err().to_string();
+        assert!(control.contains("no control characters"), "{control}");
+    }
+
+    #[test]
+    fn messages_are_as_the_golden_file_has_them() {
+        let row = |id: u8, to, author, taken| MessageRow {
+            id: MessageId([id; 16]),
+            to,
+            author,
+            text: MessageText::new("Closed at 5 pm").unwrap(),
+            link: (id == 1).then(|| Link::new("https://a.example/").unwrap()),
+            left: Millis(12_000_000),
+            taken,
+        };
+        let network = Audience::Network(Ssid::new("a\n").unwrap());
+        let rows = [
+            row(1, Audience::Everybody, Author::Owner, 2),
+            row(2, Audience::Gateway(ServiceId([0xb6; 16])), Author::Coordinator, 0),
+            row(3, network, Author::Owner, 0),
+        ];
+        let shown = text(|output| messages::show(&rows, output));
+        golden("messages.txt", &(shown + &text(|output| messages::show(&[], output))));
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(super) fn show(event: &Event, output: &mut Output<'_>) -> io::Result<()> {
                 LinkState::Down { host, why } => format!("down: {host}: {why}"),
             },
         ),
+        Event::Delivered { message, grant } => ("delivered", format!("message {message}  grant {grant}")),
         Event::Dropped { refusal } => ("dropped", format!("{}: {}", refusal.word, refusal.sentence)),
         Event::Missed { events } => {
             ("missed", format!("{}: this terminal was too slow", count(*events, "event", "events")))
