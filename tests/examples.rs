@@ -18,6 +18,7 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
             "open",
             "hostapd",
             "beacon",
+            "messages",
             "interworking",
             "directory",
             "dhcp",
@@ -26,7 +27,7 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
         ],
     ),
     ("coordinator.toml", coordinator, "public = \"x:1\"\n", &["heartbeat", "patience", "brake", "limits"]),
-    ("terminal.toml", terminal, "interface = \"x\"\n", &["directory", "coordinator"]),
+    ("terminal.toml", terminal, "interface = \"x\"\n", &["directory", "coordinator", "messages"]),
 ];
 
 #[test]
@@ -73,7 +74,7 @@ fn what_is_commented_out_holds_without_it() {
     std::fs::write(&path, whole("terminal.toml")).unwrap();
     let example = terminal::Settings::load(Path::new("packaging/etc/terminal.toml")).unwrap();
     let given = terminal::Settings::load(&path).unwrap();
-    assert_eq!(terminal::Settings { coordinator: None, aps: Vec::new(), ..given }, example);
+    assert_eq!(terminal::Settings { coordinator: None, aps: Vec::new(), hook: None, ..given }, example);
 }
 
 #[test]

@@ -336,4 +336,11 @@ impl Terminal {
             looks > times
         });
     }
+
+    /// Starts it again, with the configuration and the state that it had.
+    #[track_caller]
+    pub fn again(&mut self, lab: &Lab, station: usize) {
+        let command = role(lab.stations[station].netns.name(), "terminal", &self.config);
+        self.program = Program::start("terminal", command);
+    }
 }
