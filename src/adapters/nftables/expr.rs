@@ -110,6 +110,8 @@ pub enum Expr {
     Meta(Meta, Register),
     /// Goes on if the register holds these bytes.
     Equal(Register, Vec<u8>),
+    /// Keeps these bits of the register.
+    Mask(Register, Vec<u8>),
     /// Goes on if the register is in the set.
     In(Register, &'static str),
     /// Goes on if it is not.
@@ -138,6 +140,7 @@ impl Expr {
             Expr::Payload(..) => "payload",
             Expr::Meta(..) => "meta",
             Expr::Equal(..) => "cmp",
+            Expr::Mask(..) => "bitwise",
             Expr::In(..) | Expr::NotIn(..) | Expr::Map(..) => "lookup",
             Expr::Count(_) | Expr::OverQuotaOf(..) => "objref",
             Expr::Verdict(_) => "immediate",
@@ -161,6 +164,13 @@ impl Expr {
                 data.be32(1, *register as u32);
                 data.be32(2, 0);
                 data.nest(3, |value| value.bytes(1, bytes));
+            }
+            Expr::Mask(register, mask) => {
+                data.be32(1, *register as u32);
+                data.be32(2, *register as u32);
+                data.be32(3, mask.len() as u32);
+                data.nest(4, |value| value.bytes(1, mask));
+                data.nest(5, |value| value.bytes(1, &vec![0; mask.len()]));
             }
             Expr::In(register, set) => {
                 data.text(1, set);

@@ -138,22 +138,6 @@ const SETS: &[Set] = &[
     },
     Set { name: "open4", key: &[IPV4], data: Data::None, flags: INTERVAL, counted: false, refilled: true },
     Set { name: "open6", key: &[IPV6], data: Data::None, flags: INTERVAL, counted: false, refilled: true },
-    Set {
-        name: "visitors4",
-        key: &[IPV4],
-        data: Data::None,
-        flags: INTERVAL,
-        counted: false,
-        refilled: true,
-    },
-    Set {
-        name: "visitors6",
-        key: &[IPV6],
-        data: Data::None,
-        flags: INTERVAL,
-        counted: false,
-        refilled: true,
-    },
     // dnsmasq fills these: nftset=/example.org/4#netdev#wayleave#names4,6#netdev#wayleave#names6
     Set { name: "names4", key: &[IPV4], data: Data::None, flags: 0, counted: false, refilled: false },
     Set { name: "names6", key: &[IPV6], data: Data::None, flags: 0, counted: false, refilled: false },
@@ -197,7 +181,7 @@ const SETS: &[Set] = &[
 const SHARED: Set =
     Set { name: "shared", key: &[IFNAME], data: Data::None, flags: 0, counted: false, refilled: false };
 
-/// How many rules the chains of a layout have.
+/// How many rules the chains of a layout have, apart from those that keep visitors apart: their number may change.
 pub(super) fn rules(layout: Layout) -> usize {
     chains::chains(layout).iter().map(|chain| chain.rules.len()).sum()
 }
@@ -229,10 +213,23 @@ impl Ruleset {
         self.render_as(batch, &self.fingerprint());
     }
 
-    /// What is open and who holds which address, in the sets that stand already: in one transaction nobody finds
-    /// them empty.
+    /// The rules that keep visitors apart, each with its chain.
+    fn apart(&self) -> Vec<(&'static str, chains::Rule)> {
+        let prefixes = self.openings.visitors.iter().filter(|(_, length)| *length > 0);
+        prefixes.map(|prefix| chains::apart(*prefix)).collect()
+    }
+
+    /// What is open and who holds which address, in the sets and chains that stand already: in one transaction nobody
+    /// finds them empty.
     pub fn refill(&self, batch: &mut Batch) {
         let family = family(self.layout);
+        for chain in [chains::APART4, chains::APART6] {
+            // Without a handle all rules are meant.
+            batch.message(message::DEL_RULE, family, 0, |rules| {
+                rules.text(1, TABLE);
+                rules.text(2, chain);
+            });
+        }
         for set in SETS.iter().filter(|set| set.refilled) {
             // Without keys all elements are meant.
             batch.message(message::DEL_ELEMENT, family, 0, |elements| {
@@ -315,6 +312,9 @@ impl Ruleset {
 
     fn fill(&self, batch: &mut Batch) {
         let family = family(self.layout);
+        for (chain, rule) in self.apart() {
+            render_rule(batch, family, chain, &rule);
+        }
         let mut set = |name, keys: Vec<Vec<u8>>| plain_elements(batch, family, name, &keys);
         let of = |ip: &IpAddr| octets(*ip);
         for (v4, gateway, coordinator, claimed, pinned) in [
@@ -348,14 +348,7 @@ impl Ruleset {
                     .map(|(protocol, port)| concatenate(&[&[*protocol], &port.to_be_bytes()])),
             ),
         );
-        for (v4, open, visitors) in [(true, "open4", "visitors4"), (false, "open6", "visitors6")] {
-            let Openings { gateway, prefixes, visitors: shared, .. } = &self.openings;
-            let ours = |(ip, _): &&(IpAddr, u8)| ip.is_ipv4() == v4;
-            let own: Vec<(IpAddr, u8)> = gateway.iter().map(|ip| (*ip, if v4 { 32 } else { 128 })).collect();
-            intervals(batch, family, open, v4, &merge(prefixes.iter().filter(ours)));
-            let others = merge(own.iter().chain(prefixes).filter(ours));
-            intervals(batch, family, visitors, v4, &without(merge(shared.iter().filter(ours)), &others));
-        }
+        intervals(batch, family, &self.openings.prefixes);
     }
 
     /// The sets that belong to the chains.
@@ -446,51 +439,40 @@ pub(super) fn plain_elements(batch: &mut Batch, family: Family, set: &str, keys:
     }
 }
 
-/// Ranges as the half-open intervals that the rbtree set wants.
-fn intervals(batch: &mut Batch, family: Family, set: &str, v4: bool, ranges: &[(u128, u128)]) {
+/// Prefixes as the half-open intervals that the rbtree set wants.
+fn intervals(batch: &mut Batch, family: Family, prefixes: &[(IpAddr, u8)]) {
     const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
-    if ranges.is_empty() {
-        return;
-    }
-    let write =
-        |value: u128| if v4 { (value as u32).to_be_bytes().to_vec() } else { value.to_be_bytes().to_vec() };
-    let last = if v4 { u128::from(u32::MAX) } else { u128::MAX };
-    batch.message(message::NEW_ELEMENT, family, flags::CREATE, |attributes| {
-        attributes.text(1, TABLE);
-        attributes.text(2, set);
-        attributes.nest(3, |list| {
-            let mut element = |key: &[u8], end: bool| {
-                list.nest(1, |element| {
-                    element.nest(1, |value| value.bytes(1, key));
-                    if end {
-                        element.be32(3, NFT_SET_ELEM_INTERVAL_END);
-                    }
-                });
-            };
-            for &(from, to) in ranges {
-                element(&write(from), false);
-                // An interval up to the last address is left open.
-                if to < last {
-                    element(&write(to + 1), true);
-                }
-            }
-        });
-    });
-}
-
-/// What is left of sorted ranges when others, sorted too, are taken out.
-fn without(ranges: Vec<(u128, u128)>, others: &[(u128, u128)]) -> Vec<(u128, u128)> {
-    let mut left = Vec::new();
-    for (from, to) in ranges {
-        // `None`: nothing behind what was taken out.
-        let mut rest = Some(from);
-        for &(begin, end) in others.iter().filter(|(begin, end)| *end >= from && *begin <= to) {
-            left.extend(rest.filter(|from| begin > *from).map(|from| (from, begin - 1)));
-            rest = (end < to).then(|| end + 1);
+    for (set, v4) in [("open4", true), ("open6", false)] {
+        let merged = merge(prefixes.iter().filter(|(ip, _)| ip.is_ipv4() == v4));
+        if merged.is_empty() {
+            continue;
         }
-        left.extend(rest.map(|from| (from, to)));
+        let write = |value: u128| {
+            if v4 { (value as u32).to_be_bytes().to_vec() } else { value.to_be_bytes().to_vec() }
+        };
+        let last = if v4 { u128::from(u32::MAX) } else { u128::MAX };
+        batch.message(message::NEW_ELEMENT, family, flags::CREATE, |attributes| {
+            attributes.text(1, TABLE);
+            attributes.text(2, set);
+            attributes.nest(3, |list| {
+                let mut element = |key: &[u8], end: bool| {
+                    list.nest(1, |element| {
+                        element.nest(1, |value| value.bytes(1, key));
+                        if end {
+                            element.be32(3, NFT_SET_ELEM_INTERVAL_END);
+                        }
+                    });
+                };
+                for (from, to) in merged {
+                    element(&write(from), false);
+                    // An interval up to the last address is left open.
+                    if to < last {
+                        element(&write(to + 1), true);
+                    }
+                }
+            });
+        });
     }
-    left
 }
 
 /// Sorted ranges, first to last, without overlap or adjacency.
@@ -566,23 +548,6 @@ pub(super) fn parse_comment(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_taken_out_leaves_the_rest() {
-        let cases: [(&[(u128, u128)], &[(u128, u128)]); 7] = [
-            (&[], &[(10, 20)]),
-            (&[(15, 15)], &[(10, 14), (16, 20)]),
-            (&[(5, 12), (18, 30)], &[(13, 17)]),
-            (&[(10, 20)], &[]),
-            (&[(0, 10), (20, 20)], &[(11, 19)]),
-            (&[(10, 10), (11, 12), (14, 14)], &[(13, 13), (15, 20)]),
-            (&[(0, 9), (21, 30)], &[(10, 20)]),
-        ];
-        for (others, left) in cases {
-            assert_eq!(without(vec![(10, 20)], others), left, "{others:?}");
-        }
-        assert_eq!(without(vec![(0, u128::MAX)], &[(u128::MAX, u128::MAX)]), [(0, u128::MAX - 1)]);
-    }
 
     #[test]
     fn prefixes_become_ranges_without_overlap() {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::chains;
 use super::codec::{self, Family, attribute, flags, message, text};
 use super::elements::{self, Admission, Quota};
 use super::error::NftError;
@@ -107,7 +108,12 @@ impl Nftables {
             |batch| {
                 batch.message(message::GET_RULE, family, flags::DUMP, |rules| rules.text(1, TABLE));
             },
-            |message| found.rules += usize::from(ours(message.payload)),
+            |message| {
+                // Said again with the sets: `Ruleset::refill`.
+                let chain = attribute(message.payload, 2).and_then(text);
+                let varies = [chains::APART4, chains::APART6].map(Some).contains(&chain);
+                found.rules += usize::from(ours(message.payload) && !varies);
+            },
         )?;
         Ok(found)
     }
