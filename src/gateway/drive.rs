@@ -444,6 +444,7 @@ impl Drive {
                         .presence
                         .handle_input(presence::Input::Disassociated { bss: bss.clone(), station });
                 }
+                gateway.place_terminals(now);
             }
             Done::Doctor(reply, findings) => reply.ok(findings),
             Done::Announced { bss, answer, untold } => gateway.beacons_answered(bss, answer, untold, now),

@@ -44,6 +44,8 @@ struct Open {
     number: u64,
     channel: Channel,
     grant: GrantId,
+    /// As whom it is told something.
+    audiences: Vec<Audience>,
     offers: mpsc::Sender<SignedOffer>,
 }
 
@@ -151,12 +153,10 @@ impl Gateway {
                     let sentence = "somebody asked for the messages of a terminal that is not his";
                     return self.drop_outside(Refusal::new("bad-proof", sentence));
                 }
-                let audiences = self.audiences(&grant);
                 self.messages.post.handle_input(Input::Gone(terminal), now);
-                self.messages.open.insert(terminal, Open { number, channel, grant: grant.id, offers });
-                for audience in audiences.into_iter().chain([Audience::Session(session)]) {
-                    self.messages.post.handle_input(Input::Here(terminal, audience), now);
-                }
+                let open = Open { number, channel, grant: grant.id, audiences: Vec::new(), offers };
+                self.messages.open.insert(terminal, open);
+                self.place_terminals(now);
             }
             ChannelEvent::Taken { number, message } => {
                 let open = self.messages.open.iter().find(|(_, open)| open.number == number);
@@ -166,6 +166,31 @@ impl Gateway {
             }
             ChannelEvent::Closed { number } => self.messages.close(|open| open.number == number, now),
             ChannelEvent::Malformed { why } => self.drop_outside(Refusal::new("bad-frame", why)),
+        }
+    }
+
+    /// Where stations are has changed: a gateway that has just been started hears of it later than terminals call.
+    pub fn place_terminals(&mut self, now: BootTime) {
+        let placed: Vec<(PublicKey, Vec<Audience>)> = self
+            .messages
+            .open
+            .iter()
+            .filter_map(|(terminal, open)| {
+                let mut audiences = self.audiences(self.grants.get(open.grant)?);
+                audiences.push(Audience::Session(open.channel.knock.session));
+                Some((*terminal, audiences))
+            })
+            .collect();
+        let Messages { open, post, .. } = &mut self.messages;
+        for (terminal, audiences) in placed {
+            let Some(open) = open.get_mut(&terminal) else { continue };
+            let before = std::mem::replace(&mut open.audiences, audiences);
+            for left in before.iter().filter(|audience| !open.audiences.contains(audience)) {
+                post.handle_input(Input::Left(terminal, left.clone()), now);
+            }
+            for new in open.audiences.iter().filter(|audience| !before.contains(audience)) {
+                post.handle_input(Input::Here(terminal, new.clone()), now);
+            }
         }
     }
 

@@ -25,6 +25,7 @@ mod isolation;
 mod join;
 mod no_control_socket;
 mod odd_names;
+mod push;
 mod radio_off;
 mod silence;
 mod sleeping;
