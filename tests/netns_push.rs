@@ -26,7 +26,7 @@ use support::wait::{SOON, wait_for, wait_until};
 use wayleave::model::{Audience, BootId, Message, MessageId, MessageText, Millis, SessionId};
 use wayleave::wire::cbor::{decode, encode};
 use wayleave::wire::hello::{LinkNonce, Proof};
-use wayleave::wire::push::{Channel, Greeting, Knock, Offered, PORT, SignedOffer};
+use wayleave::wire::push::{Channel, Greeting, Knock, Offered, PORT, SignedOffer, Taken};
 use wayleave::wire::sign::Identity;
 
 /// A terminal that was away tries again soon, but not at once; the coordinator leaves the gateway five seconds.
@@ -237,6 +237,36 @@ fn nobody_gets_the_messages_of_others() {
         assert_eq!(events.next("dropped")["refusal"]["word"], "bad-frame");
     }
     assert_eq!(dropped(&stage.gateway), before + 4);
+
+    // Whoever has a key of his own takes what is his, and not what is for others.
+    let others = push(&stage.gateway, json!({"to": {"network": "Another"}, "text": "For nobody here"}));
+    let his = push(&stage.gateway, json!({"to": "everybody", "text": "For him"}));
+    terminal.program.wait_line("For him", SOON);
+    wait_until("it to be acknowledged", SOON, || taken(&stage.gateway).contains(&1));
+    let key = std::fs::read(stage.lab.path().join("terminal0/state/identity.pk8")).unwrap();
+    let key = Identity::from_pkcs8(&key).unwrap();
+    let his_own = &stage.lab.stations[0].netns;
+    let mut stream = his_own.enter(|| call(gateway));
+    // The terminal itself does not call again meanwhile.
+    his_own.run("nft add table inet quiet");
+    his_own.run("nft add chain inet quiet out { type filter hook output priority filter ; }");
+    his_own.run(&format!("nft add rule inet quiet out tcp dport {PORT} tcp flags == syn drop"));
+    let knock = Knock { nonce: LinkNonce(BootId([2; 16])), session, version: 1 };
+    say(&mut stream, &knock);
+    let channel = Channel { knock, greeting: hear(&mut stream).expect("a greeting") };
+    say(&mut stream, &channel.prove(&key));
+    push(&stage.gateway, json!({"to": "everybody", "text": "For him, too"}));
+    push(&stage.gateway, json!({"to": "everybody", "text": "And this"}));
+    hear::<SignedOffer>(&mut stream).expect("what is his");
+    let message = others["id"].as_str().unwrap().parse().unwrap();
+    // More often than he was offered anything; the last ones show that the first was heard.
+    (0..3).for_each(|_| say(&mut stream, &Taken { message }));
+    assert_eq!(events.next("dropped")["refusal"]["word"], "bad-frame");
+    let rows = stage.gateway.ask(json!({"verb": "messages"}));
+    let taken_of =
+        |id: &Value| rows.as_array().unwrap().iter().find(|row| row["id"] == *id).unwrap()["taken"].clone();
+    assert_eq!((taken_of(&others["id"]), taken_of(&his["id"])), (json!(0), json!(1)));
+    his_own.run("nft delete table inet quiet");
 
     // Who holds all places of an address takes none of another's.
     let _held: Vec<TcpStream> = other.netns.enter(|| (0..20).map(|_| call(gateway)).collect());

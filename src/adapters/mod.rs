@@ -2,7 +2,7 @@
 //!
 //! An adapter has its struct in `mod.rs`, its bytes in `codec.rs` (pure) and its errors in `error.rs`.
 
-#[cfg(any(feature = "gateway", feature = "terminal"))]
+#[cfg(any(feature = "push", feature = "terminal"))]
 pub mod channel;
 #[cfg(feature = "gateway")]
 pub mod conntrack;

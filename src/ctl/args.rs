@@ -10,16 +10,18 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "gateway")]
+use crate::model::MacAddr;
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 use crate::model::Millis;
 #[cfg(any(feature = "gateway", feature = "terminal"))]
 use crate::model::Secret;
 use crate::model::unhex;
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(any(feature = "push", feature = "coordinator"))]
 use crate::model::{Audience, Link, MessageId, MessageText};
-#[cfg(feature = "gateway")]
-use crate::model::{GrantId, MacAddr, Ssid};
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(feature = "push")]
+use crate::model::{GrantId, Ssid};
+#[cfg(any(feature = "push", feature = "coordinator"))]
 use crate::wire::local::MessageAsk;
 #[cfg(feature = "gateway")]
 use crate::wire::local::Target;
@@ -40,7 +42,7 @@ const GRANT: &str = "Examples:
   wayleave grant 02:00:5e:10:00:01 02:00:5e:10:00:02 --for 2h --quota 500MB
   wayleave grant --code --for 2h";
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 const PUSH: &str = "Examples:
   wayleave push 'We close at 17:00'
   wayleave push 'Pay here for another hour' --link https://pay.example/ --for 15m \
@@ -148,11 +150,14 @@ pub enum GatewayVerb {
     ///
     /// Those that are connected get it at once, those that come later when they come, until its time is over. It is shown
     /// as text, whatever is in it. Devices without `wayleave terminal` get nothing.
+    #[cfg(feature = "push")]
     #[command(after_help = PUSH)]
     Push(PushArgs),
     /// List what terminals are told
+    #[cfg(feature = "push")]
     Messages,
     /// Tell a message to nobody any more; who has it keeps it
+    #[cfg(feature = "push")]
     Withdraw {
         /// The message's id
         #[arg(value_name = "MESSAGE-ID", value_parser = parse_message)]
@@ -189,7 +194,7 @@ pub struct GrantArgs {
 }
 
 /// What `push` takes.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 #[derive(Debug, Args)]
 pub struct PushArgs {
     /// What is said.
@@ -203,7 +208,7 @@ pub struct PushArgs {
     pub network: Option<Ssid>,
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 impl PushArgs {
     /// As it is asked.
     pub fn ask(self) -> MessageAsk {
@@ -213,7 +218,7 @@ impl PushArgs {
 }
 
 /// What a message says, and for how long.
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(any(feature = "push", feature = "coordinator"))]
 #[derive(Debug, Args)]
 pub struct SaidArgs {
     /// One line, 1000 bytes of UTF-8 at most
@@ -227,7 +232,7 @@ pub struct SaidArgs {
     pub valid: Option<Millis>,
 }
 
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(any(feature = "push", feature = "coordinator"))]
 impl SaidArgs {
     /// To these.
     pub fn ask(self, to: Audience) -> MessageAsk {
@@ -564,17 +569,17 @@ fn parse_service(text: &str) -> Result<ServiceId, String> {
     text.parse().map_err(|_| "write the 32 hexadecimal digits of a gateway's service id".to_owned())
 }
 
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(any(feature = "push", feature = "coordinator"))]
 fn parse_message(text: &str) -> Result<MessageId, String> {
     text.parse().map_err(|_| "write the 32 hexadecimal digits of a message's id".to_owned())
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 fn parse_grant(text: &str) -> Result<GrantId, String> {
     text.parse().map_err(|_| "write the 32 hexadecimal digits of a grant's id".to_owned())
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 fn parse_ssid(text: &str) -> Result<Ssid, String> {
     let octets = match text.strip_prefix("hex:") {
         Some(digits) => unhex(digits).ok_or("write pairs of hexadecimal digits after hex:")?,

@@ -27,7 +27,7 @@ mod grant;
 mod grants;
 #[cfg(feature = "docs")]
 mod man;
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(any(feature = "push", feature = "coordinator"))]
 mod messages;
 pub mod output;
 #[cfg(feature = "qr")]
@@ -65,7 +65,7 @@ use output::Output;
 use crate::model::Audience;
 #[cfg(feature = "coordinator")]
 use crate::wire::local::CoordinatorRequest;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 use crate::wire::local::GatewayRequest;
 
 /// Carries out a verb. `socket` is where the daemon listens, if not where it does by default.
@@ -143,8 +143,11 @@ fn gateway_verb(verb: GatewayVerb, door: Door, output: &mut Output<'_>) -> Resul
         GatewayVerb::Grants => grants::run(&door, output),
         GatewayVerb::Grant(asked) => grant::run(&door, asked, output),
         GatewayVerb::Evict { target } => evict::run(&door, target, output),
+        #[cfg(feature = "push")]
         GatewayVerb::Push(push) => messages::push(&door, &GatewayRequest::Push(push.ask()), output),
+        #[cfg(feature = "push")]
         GatewayVerb::Messages => messages::list(&door, &GatewayRequest::Messages, output),
+        #[cfg(feature = "push")]
         GatewayVerb::Withdraw { message } => {
             messages::withdraw(&door, &GatewayRequest::Withdraw { message }, output)
         }

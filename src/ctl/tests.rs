@@ -372,14 +372,14 @@ mod gateway {
     use super::*;
     use crate::ctl::args::{GatewayVerb, GrantArgs, LogLevel};
     use crate::ctl::output::Output;
-    use crate::ctl::{doctor, evict, grant, grants, messages, stations, status, watch};
+    use crate::ctl::{doctor, evict, grant, grants, stations, status, watch};
     use crate::model::{
-        Audience, Author, Bssid, Cause, Code, GrantId, Incarnation, Link, MacAddr, MessageId, MessageText,
-        Millis, Origin, Refusal, Report, ServiceId, Ssid, Step, StepOutcome, StepReport, Traffic,
+        Bssid, Cause, Code, GrantId, Incarnation, MacAddr, MessageId, Millis, Origin, Refusal, Report,
+        ServiceId, Ssid, Step, StepOutcome, StepReport, Traffic,
     };
     use crate::wire::local::{
         CodeNetwork, Event, Finding, GatewayStatus, GrantRow, Granted, GrantedCode, Layout, LinkState,
-        MessageAsk, MessageRow, Severity, StationRow, Target,
+        Severity, StationRow, Target,
     };
 
     const MAC: MacAddr = MacAddr([2, 0, 0x5e, 0x10, 0, 1]);
@@ -602,6 +602,58 @@ mod gateway {
     }
 
     #[test]
+    fn findings_are_as_the_golden_file_has_them() {
+        let finding = |word: &str, severity, found: &str, advice: &str| Finding {
+            word: word.into(),
+            severity,
+            found: found.into(),
+            advice: advice.into(),
+        };
+        let findings = [
+            finding("layout", Severity::Good, "netdev: ingress and egress", ""),
+            finding("owner-flag", Severity::Hint, "the kernel does not know it", "use Linux 5.12 or later"),
+            finding("hostapd", Severity::Problem, "no socket in /run/hostapd\n", "set ctrl_interface"),
+        ];
+        golden("doctor.txt", &text(|output| doctor::show(&findings, output)));
+    }
+
+    fn report(complete: bool) -> Report {
+        let outcome = |step| match (step, complete) {
+            (Step::Enforcement, _) => StepOutcome::Done { freed: 2 },
+            (Step::Flows, _) => StepOutcome::Done { freed: 31 },
+            (Step::Association, true) => StepOutcome::Done { freed: 1 },
+            (Step::Association, false) => StepOutcome::Failed { why: "hostapd says FAIL\n".into() },
+            (Step::Leases, false) => StepOutcome::Absent,
+            (Step::Neighbours | Step::Leases | Step::Verification, _) => StepOutcome::Done { freed: 1 },
+        };
+        let step = |(at, step)| StepReport { step, outcome: outcome(step), took_us: 40 << (2 * at as u64) };
+        Report {
+            cause: Cause::Owner,
+            grant: GRANT,
+            moved: MOVED,
+            steps: Step::ALL.into_iter().enumerate().map(step).collect(),
+            station: Some(MAC),
+            total_us: 55_000,
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn coloured(show: impl FnOnce(&mut Output<'_>) -> std::io::Result<()>) -> String {
+        rendered(true, show)
+    }
+}
+
+#[cfg(feature = "push")]
+mod messages {
+    use super::*;
+    use crate::ctl::args::{self, Command, GatewayVerb};
+    use crate::ctl::messages;
+    use crate::model::{Audience, Author, GrantId, Link, MessageId, MessageText, Millis, ServiceId, Ssid};
+    use crate::wire::local::{MessageAsk, MessageRow};
+
+    const GRANT: GrantId = GrantId([0xa5; 16]);
+
+    #[test]
     fn a_message_is_for_everybody_a_grant_or_a_network() {
         let asked = |line: &[&str]| {
             let words = ["wayleave", "push"].iter().chain(line);
@@ -657,46 +709,5 @@ mod gateway {
         ];
         let shown = text(|output| messages::show(&rows, output));
         golden("messages.txt", &(shown + &text(|output| messages::show(&[], output))));
-    }
-
-    #[test]
-    fn findings_are_as_the_golden_file_has_them() {
-        let finding = |word: &str, severity, found: &str, advice: &str| Finding {
-            word: word.into(),
-            severity,
-            found: found.into(),
-            advice: advice.into(),
-        };
-        let findings = [
-            finding("layout", Severity::Good, "netdev: ingress and egress", ""),
-            finding("owner-flag", Severity::Hint, "the kernel does not know it", "use Linux 5.12 or later"),
-            finding("hostapd", Severity::Problem, "no socket in /run/hostapd\n", "set ctrl_interface"),
-        ];
-        golden("doctor.txt", &text(|output| doctor::show(&findings, output)));
-    }
-
-    fn report(complete: bool) -> Report {
-        let outcome = |step| match (step, complete) {
-            (Step::Enforcement, _) => StepOutcome::Done { freed: 2 },
-            (Step::Flows, _) => StepOutcome::Done { freed: 31 },
-            (Step::Association, true) => StepOutcome::Done { freed: 1 },
-            (Step::Association, false) => StepOutcome::Failed { why: "hostapd says FAIL\n".into() },
-            (Step::Leases, false) => StepOutcome::Absent,
-            (Step::Neighbours | Step::Leases | Step::Verification, _) => StepOutcome::Done { freed: 1 },
-        };
-        let step = |(at, step)| StepReport { step, outcome: outcome(step), took_us: 40 << (2 * at as u64) };
-        Report {
-            cause: Cause::Owner,
-            grant: GRANT,
-            moved: MOVED,
-            steps: Step::ALL.into_iter().enumerate().map(step).collect(),
-            station: Some(MAC),
-            total_us: 55_000,
-            incarnation: Incarnation(1),
-        }
-    }
-
-    fn coloured(show: impl FnOnce(&mut Output<'_>) -> std::io::Result<()>) -> String {
-        rendered(true, show)
     }
 }

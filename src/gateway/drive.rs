@@ -115,13 +115,9 @@ impl Drive {
         let running = persist::load_running(&settings.runtime_dir);
         let codes = running.as_ref().map(|running| running.codes.clone());
         let grants = adopt(&mut nft, &settings, codes, abilities, now, &mut figures);
-        let of_this_boot = running.is_some();
-        let mut running = running.unwrap_or_default();
-        let told = match of_this_boot {
-            true => std::mem::take(&mut running.messages),
-            false => persist::load_messages(&settings.state_dir),
-        };
-        let messages = Messages::new(identity.clone(), settings.messages, told, of_this_boot, now);
+        let told = running.as_ref().map(|running| running.messages.clone());
+        let messages = Messages::begin(identity.clone(), &settings, told, now);
+        let running = running.unwrap_or_default();
 
         let boot = new_boot_id();
         let upstream = enrolment.as_ref().map(|enrolment| {
@@ -236,7 +232,7 @@ impl Drive {
             let link = gateway.link.as_mut();
             let radius = gateway.radius.as_ref();
             let codes = self.codes.as_ref();
-            let channels = gateway.messages.channels.as_mut();
+            let messages = &mut gateway.messages;
             tokio::select! {
                 // An eviction before everything else: it comes by the control socket or the link.
                 biased;
@@ -247,8 +243,7 @@ impl Drive {
                 event = self.nft.next() => self.nft_event(&event),
                 event = self.rtnetlink.next_event() => self.rtnetlink_event(event?),
                 event = self.hostapd.next_event() => self.hostapd_event(event),
-                event = async { match channels { Some(channels) => channels.next().await, None => std::future::pending().await } } =>
-                    self.gateway.channel_event(event),
+                event = messages.next() => self.gateway.channel_event(event),
                 changed = async { match codes { Some(codes) => codes.changed().await, None => std::future::pending().await } } => {
                     let changed = changed.map_err(|source| Error::System { what: "the runtime directory", source })?;
                     self.codes_touched(&changed);
@@ -282,7 +277,7 @@ impl Drive {
             gateway.pace.due(),
             gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
             gateway.radius_due(),
-            gateway.messages.post.poll_timeout(),
+            gateway.messages.poll_timeout(),
             snapshot,
             watchdog,
         ]
@@ -297,7 +292,7 @@ impl Drive {
         if let Some(beacons) = &mut self.gateway.beacons {
             beacons.announcer.handle_timeout(now);
         }
-        self.gateway.messages.post.handle_timeout(now);
+        self.gateway.messages.handle_timeout(now);
         // The report of what just ended belongs before anything slower.
         self.gateway.settle(now);
         if self.gateway.rebuild_at.is_some_and(|at| at <= now) {
@@ -340,16 +335,9 @@ impl Drive {
                 Kept::new(grant, used, moved, now)
             })
             .collect();
+        let state_dir = &self.gateway.settings.state_dir;
         let saved =
-            persist::save_grants(&self.gateway.settings.state_dir, &kept).and_then(
-                |()| match std::mem::take(&mut self.gateway.messages.unkept) {
-                    true => persist::save_messages(
-                        &self.gateway.settings.state_dir,
-                        &self.gateway.messages.kept(now),
-                    ),
-                    false => Ok(()),
-                },
-            );
+            persist::save_grants(state_dir, &kept).and_then(|()| self.gateway.messages.save(state_dir, now));
         if let Err(error) = saved {
             tracing::error!(%error, "grants would not survive a reboot; trying again in a while");
             self.gateway.unkept = Some(sentence(&error));

@@ -31,7 +31,6 @@ use crate::host::clock;
 use crate::host::control::{Reply, line};
 use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
-use crate::logic::post;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{BootTime, Bssid, Gather, GrantId, MacAddr, Origin, ServiceId, StepOutcome, Traffic};
@@ -147,9 +146,7 @@ impl Gateway {
                 self.beacons.as_mut().and_then(|beacons| beacons.announcer.poll_action())
             {
                 self.beacons_action(action);
-            } else if let Some(action) = self.messages.post.poll_action() {
-                self.post_action(action, now);
-            } else if !self.radius_turn(now) {
+            } else if !self.post_turn(now) && !self.radius_turn(now) {
                 break;
             }
         }
@@ -475,7 +472,7 @@ impl Gateway {
                 self.push_of_coordinator(message, signed, valid, now);
             }
             upstream::Action::Withdraw(message) => {
-                self.messages.post.handle_input(post::Input::Withdraw(message), now);
+                self.withdraw_of_coordinator(message, now);
             }
             upstream::Action::Dropped(refusal) => self.drop_outside(refusal),
             upstream::Action::Changed => self.running_changed = true,

@@ -16,6 +16,10 @@ mod doctor;
 mod drive;
 mod effects;
 mod persist;
+#[cfg(feature = "push")]
+mod push;
+#[cfg(not(feature = "push"))]
+#[path = "push_absent.rs"]
 mod push;
 #[cfg(feature = "radius")]
 mod radius;

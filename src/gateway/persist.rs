@@ -101,11 +101,13 @@ pub fn load_grants(state_dir: &Path) -> Vec<Kept> {
 }
 
 /// Keeps what the owner says to terminals across a reboot.
+#[cfg(feature = "push")]
 pub fn save_messages(state_dir: &Path, messages: &[KeptMessage]) -> Result<(), KeepError> {
     save(&messages_path(state_dir), serde_json::to_vec(messages).expect("plain fields make JSON"))
 }
 
 /// As [`load_grants`].
+#[cfg(feature = "push")]
 pub fn load_messages(state_dir: &Path) -> Vec<KeptMessage> {
     load(&messages_path(state_dir))
 }
@@ -134,6 +136,7 @@ fn grants_path(state_dir: &Path) -> PathBuf {
     state_dir.join("grants.json")
 }
 
+#[cfg(feature = "push")]
 fn messages_path(state_dir: &Path) -> PathBuf {
     state_dir.join("messages.json")
 }

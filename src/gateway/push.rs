@@ -4,6 +4,7 @@
 //! and proves the key of that session's grant: an address proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::effects::{Gateway, count};
+use super::persist;
 use crate::adapters::channel::{ChannelEvent, Channels};
+use crate::config::gateway::Settings;
 use crate::host::clock;
 use crate::host::control::Reply;
+use crate::host::keep::KeepError;
 use crate::logic::grants::Grant;
 use crate::logic::post::{self, Action, Entry, Input, Post};
 use crate::model::{
@@ -30,13 +34,13 @@ const MOST: usize = 64;
 
 /// What belongs to messages.
 pub(super) struct Messages {
-    pub post: Post,
+    post: Post,
     /// Absent where the owner wants none.
-    pub channels: Option<Channels>,
+    channels: Option<Channels>,
     identity: Arc<Identity>,
     open: BTreeMap<PublicKey, Open>,
     /// What the owner says has changed since it was kept across a reboot.
-    pub unkept: bool,
+    unkept: bool,
 }
 
 /// A terminal that has proven its key.
@@ -70,19 +74,20 @@ impl KeptMessage {
 }
 
 impl Messages {
-    /// With what was kept.
-    pub fn new(
+    /// With what the daemon before this one left behind; `None`: the machine has booted since.
+    pub fn begin(
         identity: Arc<Identity>,
-        wanted: bool,
-        kept: Vec<KeptMessage>,
-        of_this_boot: bool,
+        settings: &Settings,
+        running: Option<Vec<KeptMessage>>,
         now: BootTime,
     ) -> Self {
+        let of_this_boot = running.is_some();
+        let kept = running.unwrap_or_else(|| persist::load_messages(&settings.state_dir));
         let mut post = Post::new(Duration::ZERO, MOST, MOST);
         for kept in kept {
             post.handle_input(Input::Push(kept.entry(of_this_boot, now)), now);
         }
-        let channels = wanted.then(|| Channels::new(identity.public()));
+        let channels = settings.messages.then(|| Channels::new(identity.public()));
         Self { post, channels, identity, open: BTreeMap::new(), unkept: false }
     }
 
@@ -95,6 +100,30 @@ impl Messages {
             left: entry.until.since(now).into(),
         })
         .collect()
+    }
+
+    /// Keeps it across a reboot, if it has changed.
+    pub fn save(&mut self, state_dir: &Path, now: BootTime) -> Result<(), KeepError> {
+        match std::mem::take(&mut self.unkept) {
+            true => persist::save_messages(state_dir, &self.kept(now)),
+            false => Ok(()),
+        }
+    }
+
+    /// The next thing that happens on a channel. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> ChannelEvent {
+        match &mut self.channels {
+            Some(channels) => channels.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        self.post.poll_timeout()
+    }
+
+    pub fn handle_timeout(&mut self, now: BootTime) {
+        self.post.handle_timeout(now);
     }
 
     fn offer(&mut self, terminal: PublicKey, message: MessageId, now: BootTime) {
@@ -159,9 +188,13 @@ impl Gateway {
                 self.place_terminals(now);
             }
             ChannelEvent::Taken { number, message } => {
-                let open = self.messages.open.iter().find(|(_, open)| open.number == number);
-                if let Some((terminal, _)) = open {
-                    self.messages.post.handle_input(Input::Taken(*terminal, message), now);
+                let Messages { open, post, .. } = &mut self.messages;
+                let Some((terminal, open)) = open.iter().find(|(_, open)| open.number == number) else {
+                    return;
+                };
+                // One that is for others is not his to take.
+                if post.get(&message).is_some_and(|entry| open.audiences.contains(&entry.message.to)) {
+                    post.handle_input(Input::Taken(*terminal, message), now);
                 }
             }
             ChannelEvent::Closed { number } => self.messages.close(|open| open.number == number, now),
@@ -224,8 +257,9 @@ impl Gateway {
         for_it.into_iter().for_each(|message| post.handle_input(Input::Withdraw(message), now));
     }
 
-    /// Carries out one thing that was decided.
-    pub fn post_action(&mut self, action: Action, now: BootTime) {
+    /// Carries out one thing that was decided, if anything was.
+    pub fn post_turn(&mut self, now: BootTime) -> bool {
+        let Some(action) = self.messages.post.poll_action() else { return false };
         match action {
             Action::Offer(terminal, message) => self.messages.offer(terminal, message, now),
             Action::Taken(terminal, message, author) => {
@@ -239,6 +273,7 @@ impl Gateway {
             Action::Over(_, Author::Owner) => self.messages_changed(false, now),
             Action::Over(_, Author::Coordinator) => {}
         }
+        true
     }
 
     fn messages_changed(&mut self, by_hand: bool, now: BootTime) {
@@ -270,6 +305,11 @@ impl Gateway {
             tracing::warn!(word = refusal.word, "a message of the coordinator is not taken: {refusal}");
         }
         self.messages.post.handle_input(Input::Push(entry), now);
+    }
+
+    /// The coordinator takes something back.
+    pub fn withdraw_of_coordinator(&mut self, message: MessageId, now: BootTime) {
+        self.messages.post.handle_input(Input::Withdraw(message), now);
     }
 
     /// `wayleave push`.

@@ -23,8 +23,11 @@ impl Gateway {
             GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
             GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
             GatewayRequest::Evict { target } => self.evict(target, reply, now),
+            #[cfg(feature = "push")]
             GatewayRequest::Push(ask) => self.push(ask, reply, now),
+            #[cfg(feature = "push")]
             GatewayRequest::Messages => reply.ok(self.message_rows(now)),
+            #[cfg(feature = "push")]
             GatewayRequest::Withdraw { message } => self.withdraw(message, reply, now),
             GatewayRequest::Watch => {
                 reply.stream(self.events.subscribe(), |events| line(&Event::Missed { events }));

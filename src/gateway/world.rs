@@ -136,6 +136,7 @@ impl World {
     }
 
     /// Where guests speak to this machine itself: the shared interfaces, or the bridge above a shared port.
+    #[cfg(feature = "push")]
     pub fn guests(&self, settings: &Settings) -> BTreeMap<u32, String> {
         let above = self.shared(settings).map(|link| link.master.unwrap_or(link.index));
         above.filter_map(|index| Some((index, self.name(index)?.to_owned()))).gather()
@@ -191,6 +192,7 @@ mod tests {
         assert_eq!(world.hooked(&settings, Layout::Netdev), ["br-guest"]);
         assert_eq!(world.hooked(&settings, Layout::Bridge), ["ap0"]);
         assert_eq!(world.gateway_addresses(&settings), [IpAddr::from([10, 0, 0, 1])]);
+        #[cfg(feature = "push")]
         assert_eq!(world.guests(&settings), BTreeMap::from([(1, "br-guest".to_owned())]));
         assert!(world.is_shared(&settings, 2) && !world.is_shared(&settings, 3));
         assert_eq!(world.joined(&settings, "ap0").map(|port| port.index), Some(2));

@@ -5,7 +5,7 @@
 
 pub mod clock;
 pub mod control;
-#[cfg(feature = "link")]
+#[cfg(any(feature = "push", feature = "terminal"))]
 pub mod frames;
 pub mod keep;
 #[cfg(feature = "gateway")]

@@ -27,7 +27,7 @@ pub mod grants;
 pub mod inbox;
 #[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod limit;
-#[cfg(any(feature = "gateway", feature = "coordinator"))]
+#[cfg(any(feature = "push", feature = "coordinator"))]
 pub mod post;
 #[cfg(feature = "gateway")]
 pub mod presence;

@@ -7,7 +7,8 @@
 //!
 //! `code_ready`: from the request to the answer with the code. That hostapd knows it by then is what the first try of
 //! a station shows, begun at once: a wrong key would be heard. `join`: from `SELECT_NETWORK`, on one channel, to the
-//! kernel enforcing the grant. `evict_air`: from the request to the frame, by the capture's own time.
+//! kernel enforcing the grant. `evict_air`: from the request to the frame, by the capture's own time. `push`: from
+//! wpa_supplicant being connected to the terminal showing what the owner has to say, both seen within a millisecond.
 
 #[expect(dead_code, reason = "the scenarios look at more")]
 #[path = "../hwsim/air.rs"]
@@ -28,16 +29,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use stage::{SSID, Stage, since_1970};
+use stage::{JOIN, SSID, Stage, since_1970};
 use support::bench::{kernel, load, median, quantile, rounded};
+use support::daemons::ask;
 use support::frame::mac_text;
 use support::lab::INTERNET_V4;
-use support::wait::SOON;
+use support::wait::{SOON, wait_until};
 
 const CONFIGURATION: &str = include_str!("../hwsim/code_join/hostapd.conf");
 const ROUNDS: usize = 40;
 /// Codes of others: hostapd reads them all again for a new one, and tries them in turn when somebody joins.
 const OTHERS: usize = 100;
+const PUSHES: usize = 20;
 
 fn main() {
     let load_before = load();
@@ -46,6 +49,8 @@ fn main() {
         stage.code(1 << 30);
     }
     let rounds: Vec<Round> = (0..ROUNDS).map(|_| Round::play(&stage)).collect();
+    drop(stage);
+    let push = pushes();
     let of = |span: fn(&Round) -> Duration| -> Vec<f64> {
         rounds.iter().map(|round| span(round).as_secs_f64() * 1e3).collect()
     };
@@ -58,10 +63,43 @@ fn main() {
         "join_ms_p50": rounded(median(&join)),
         "evict_air_ms_p50": rounded(median(&air)),
         "evict_air_ms_p99": rounded(quantile(&air, 0.99)),
+        "pushes": PUSHES,
+        "push_ms_p50": rounded(median(&push)),
+        "push_ms_p99": rounded(quantile(&push, 0.99)),
         "load_before": load_before,
         "kernel": kernel(),
     });
     println!("{figures}");
+}
+
+/// Milliseconds from connected to shown, for a terminal that comes again and again.
+fn pushes() -> Vec<f64> {
+    let stage = Stage::new("bench", include_str!("../hwsim/join/hostapd.conf"), 1);
+    let terminal = stage.joined(0);
+    let connections = || {
+        let lines = stage.supplicants[0].program.lines();
+        lines.iter().filter(|line| line.contains("CTRL-EVENT-CONNECTED")).count()
+    };
+    let round = |number: usize| {
+        ask(&terminal.socket, &json!({"verb": "leave"}));
+        wait_until("it to have left", SOON, || terminal.status()["state"] == "idle");
+        let text = format!("message number {number}.");
+        stage.gateway.ask(json!({"verb": "push", "to": "everybody", "text": text, "valid": 60_000}));
+        let (before, began) = (connections(), Instant::now());
+        ask(&terminal.socket, &json!({"verb": "ask"}));
+        let mut connected = None;
+        loop {
+            if connected.is_none() && connections() > before {
+                connected = Some(Instant::now());
+            }
+            if terminal.program.lines().iter().any(|line| line.contains(&text)) {
+                return connected.expect("it is told by this way only").elapsed().as_secs_f64() * 1e3;
+            }
+            assert!(began.elapsed() < JOIN, "{text} was never shown");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    (0..PUSHES).map(round).collect()
 }
 
 /// One grant, from its beginning to its end.

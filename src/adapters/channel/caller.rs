@@ -173,6 +173,8 @@ impl Line {
             Ok(Err(broken)) => return broken,
             Err(_) => return Broken::Slow,
         };
+        // What was to be acknowledged when the channel before broke is offered again.
+        while taken.try_recv().is_ok() {}
         loop {
             let step = tokio::select! {
                 offer = frames.next::<SignedOffer>() => self.heard(offer, &channel).await,

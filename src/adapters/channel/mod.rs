@@ -4,14 +4,14 @@
 
 #[cfg(feature = "terminal")]
 mod caller;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 mod channels;
 #[cfg(feature = "terminal")]
 mod next_hop;
 
 #[cfg(feature = "terminal")]
 pub use caller::{Caller, Said};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "push")]
 pub use channels::{ChannelEvent, Channels};
 
 use nix::sys::socket::{setsockopt, sockopt};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "push")]
 use super::MessageAsk;
 use crate::model::{
     Bssid, Cause, Code, GrantId, Incarnation, MacAddr, MessageId, Millis, Origin, Refusal, Report, Secret,
@@ -40,10 +41,13 @@ pub enum GatewayRequest {
         target: Target,
     },
     /// Tells terminals something; [`super::MessageRow`].
+    #[cfg(feature = "push")]
     Push(MessageAsk),
     /// What terminals are told: a list of [`super::MessageRow`].
+    #[cfg(feature = "push")]
     Messages,
     /// Tells it no more; [`super::MessageRow`], as it was.
+    #[cfg(feature = "push")]
     Withdraw {
         /// Which.
         message: MessageId,
