@@ -20,6 +20,11 @@ impl Code {
         Self(octets)
     }
 
+    /// The octets themselves, for the code that seals them.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// As hostapd and wpa_supplicant take a key that is no passphrase: 64 hexadecimal digits.
     pub fn digits(&self) -> Secret {
         let mut digits = String::with_capacity(64);

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod area;
+pub mod bytes;
 mod cause;
 mod code;
 mod freed;
@@ -12,6 +13,7 @@ mod grant;
 mod ids;
 mod mac;
 mod message;
+mod sealed;
 mod secret;
 mod sentence;
 mod ssid;
@@ -29,6 +31,7 @@ pub use ids::{
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
 pub use message::{Audience, Author, BadMessage, Link, Message, MessageText};
+pub use sealed::{CodeAsk, LONGEST_ALGORITHM, LONGEST_KEY, MOST_KEYS, Offer, OfferedKey, SealedCode};
 pub use secret::{BeaconSecret, Secret};
 pub use sentence::sentence;
 pub use ssid::{Ssid, SsidTooLong};

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cbor;
 use super::sign::{BadSignature, Domain, Identity, short_hash, verify};
-use super::{bytes, cbor};
-use crate::model::{Area, Bssid, DirectoryVersion, PublicKey, Region, ServiceId, Signature, Ssid};
+use crate::model::{Area, Bssid, DirectoryVersion, PublicKey, Region, ServiceId, Signature, Ssid, bytes};
 
 /// Entries in one part at most: it has to fit into a frame.
 pub const MOST_LISTED: usize = 64;

@@ -10,16 +10,17 @@
 #![forbid(unsafe_code)]
 
 pub mod beacon;
-mod bytes;
 pub mod cbor;
 pub mod claim;
 pub mod directory;
 pub mod gateway;
 pub mod hello;
+mod hpke;
 pub mod interworking;
 pub mod local;
 pub mod notice;
 pub mod push;
+pub mod seal;
 pub mod sign;
 pub mod terminal;
 

@@ -6,12 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cbor;
 use super::hello::LinkNonce;
 use super::push::SignedMessage;
 use super::sign::{BadSignature, Domain, Identity, verify};
-use super::{bytes, cbor};
 use crate::model::{
     BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, MessageId, Millis, PublicKey, Signature,
+    bytes,
 };
 
 /// A notice as it travels.

@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes;
+use crate::model::bytes;
 use super::cbor::{self, CborError};
 use super::hello::{LinkNonce, Proof};
 use super::sign::{BadSignature, Domain, Identity, service_id, verify};

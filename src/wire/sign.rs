@@ -22,6 +22,10 @@ pub enum Domain {
     Offer,
     /// A message of a coordinator.
     Message,
+    /// Keys that a terminal offers to have a code sealed for.
+    SealKeys,
+    /// A sealed code, by the gateway that made it.
+    SealedCode,
 }
 
 impl Domain {
@@ -33,6 +37,8 @@ impl Domain {
             Domain::Channel => b"wayleave channel v1\0",
             Domain::Offer => b"wayleave offer v1\0",
             Domain::Message => b"wayleave message v1\0",
+            Domain::SealKeys => b"wayleave seal keys v1\0",
+            Domain::SealedCode => b"wayleave sealed code v1\0",
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserializer, Serializer};
 
+/// As a byte string.
 pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bytes(bytes)
 }
 
+/// From a byte string.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     struct BytesVisitor;
     impl serde::de::Visitor<'_> for BytesVisitor {
