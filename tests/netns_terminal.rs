@@ -302,6 +302,7 @@ async fn next(supplicant: &mut Supplicant) -> Result<SupplicantEvent, Supplicant
 
 fn joined(identity: &str, password: &str) -> Joined {
     Joined {
+        code: None,
         ssid: Ssid::default(),
         bssid: Bssid(MacAddr([2, 0, 0, 0, 1, 0])),
         request: 1,

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::claims;
-use super::core::Outgoing;
+use super::core::{Outgoing, Wanted};
 use super::hub::Hub;
 use super::metrics::Metrics;
 use super::serve::Peer;
@@ -455,8 +455,9 @@ fn answer(hub: &Hub, key: PublicKey, message: FromTerminal, now: BootTime) -> Op
                 }
             }
         }
-        FromTerminal::Join { bssid, request, station } => {
-            let refusal: Refusal = hub.core().join(key, bssid, station, request, now).err()?;
+        FromTerminal::Join { bssid, offer, request, station } => {
+            let wanted = Wanted { bssid, station, offer, request };
+            let refusal: Refusal = hub.core().join(key, wanted, now).err()?;
             Metrics::count(&hub.metrics.refused, "join");
             Some(ToTerminal::Refused { refusal, request })
         }

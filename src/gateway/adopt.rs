@@ -44,7 +44,10 @@ pub(super) fn adopt(
             found.iter().filter_map(|(station, enforced)| grant_of(*station, enforced, now)).collect();
         for by_code in codes {
             match grants.iter_mut().find(|grant| grant.id == by_code.id) {
-                Some(grant) => grant.code = by_code.code,
+                // The join that its code belongs to: where the kernel knew a later one already, its notice comes again.
+                Some(grant) => {
+                    (grant.code, grant.incarnation) = (by_code.code, by_code.incarnation);
+                }
                 None => grants.push(Grant { station: None, ..by_code }),
             }
         }

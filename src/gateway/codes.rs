@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::effects::{Done, Gateway};
 use crate::adapters::hostapd::{Found, HostapdControl, PskFile};
 use crate::config::gateway::Network;
-use crate::model::{BootTime, Code, GrantId, MacAddr, Refusal, Ssid, sentence};
+use crate::model::{BootTime, Code, GrantId, Incarnation, MacAddr, Refusal, Ssid, sentence};
 use crate::wire::local::CodeNetwork;
 
 /// Between two looks at a file that somebody else keeps editing; hostapd interrupts who is joining when it reads it.
@@ -39,17 +39,19 @@ impl ToRead {
 
 impl Gateway {
     /// Lets files and hostapd have the codes that count; hostapd later.
-    pub fn hold_codes(&mut self, now: BootTime) {
+    /// `made`: the join that was given its code; it is told of after that.
+    pub fn hold_codes(&mut self, made: Option<(GrantId, Incarnation)>, now: BootTime) {
         let to_read = self.write_codes(now);
-        self.read_later(to_read);
+        self.read_later(to_read, made);
     }
 
-    fn read_later(&mut self, to_read: ToRead) {
+    fn read_later(&mut self, to_read: ToRead, made: Option<(GrantId, Incarnation)>) {
         self.pending.push(Box::pin(async move {
-            if let Err(why) = to_read.carry_out().await {
+            let told = to_read.carry_out().await;
+            if let Err(why) = &told {
                 tracing::warn!(why, "codes");
             }
-            Done::Nothing
+            Done::CodesRead { made, told }
         }));
     }
 
@@ -102,7 +104,8 @@ impl Gateway {
         if self.network_at(&bss).is_none_or(|network| network.wpa_psk_file.is_none()) {
             return;
         }
-        self.read_later(ToRead { hostapd: self.hostapd.clone(), bsses: vec![bss], unwritten: None });
+        let to_read = ToRead { hostapd: self.hostapd.clone(), bsses: vec![bss], unwritten: None };
+        self.read_later(to_read, None);
     }
 
     pub fn turn_away(&mut self, bss: String, station: MacAddr) {
@@ -144,6 +147,16 @@ impl Gateway {
         ssids.sort();
         ssids.dedup();
         ssids.into_iter().map(|ssid| CodeNetwork { wifi: code.wifi(&ssid), ssid }).collect()
+    }
+
+    /// Whether any network takes codes.
+    pub fn check_code_network(&self) -> Result<(), Refusal> {
+        if self.code_networks().next().is_none() {
+            let sentence =
+                "no network takes codes; give one a wpa_psk_file in gateway.toml and in hostapd.conf";
+            return Err(Refusal::new("no-code-network", sentence));
+        }
+        Ok(())
     }
 
     /// The networks that codes open.

@@ -148,6 +148,7 @@ impl Drive {
         let watchdog = sd_notify::watchdog_enabled().map(|interval| (interval / 2, now));
         let mut gateway = Gateway {
             service: service_id(identity.public()),
+            identity,
             started: now,
             world,
             grants,
@@ -171,6 +172,7 @@ impl Drive {
             psk_files: Vec::new(),
             psk_files_at: None,
             unwritten: Vec::new(),
+            making: BTreeMap::new(),
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),
             waves: BTreeMap::new(),
@@ -198,7 +200,7 @@ impl Drive {
         feed(&mut gateway, heard);
         let ending = running.ending.iter().map(|(kept, cause)| (kept.grant(now), *cause)).collect();
         gateway.grants.resume(ending, now);
-        gateway.hold_codes(now);
+        gateway.hold_codes(None, now);
         gateway.radius_begin(now);
         gateway.shares_anew();
         resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
@@ -309,7 +311,7 @@ impl Drive {
         }
         self.gateway.radius_timeout(now);
         if self.gateway.psk_files_at.is_some_and(|at| at <= now) {
-            self.gateway.hold_codes(now);
+            self.gateway.hold_codes(None, now);
         }
         if self.gateway.pace.due().is_some_and(|at| at <= now) {
             self.save(now);
@@ -392,6 +394,11 @@ impl Drive {
                 gateway.grants.handle_input(input, now);
             }
             Done::Presence(answer) => gateway.send(answer),
+            Done::CodesRead { made, told } => {
+                if let Some((grant, incarnation)) = made {
+                    gateway.code_made(grant, incarnation, told, now);
+                }
+            }
             Done::Probed { grant, station, there } => {
                 gateway.grants.handle_input(grants::Input::Probed { grant, station, there }, now);
             }
@@ -608,7 +615,7 @@ impl Drive {
         now_.prefixes = settings.prefixes;
         now_.lease_file = settings.lease_file;
         self.gateway.dhcp = Dhcp::new(self.gateway.settings.lease_file.clone());
-        self.gateway.hold_codes(clock::now());
+        self.gateway.hold_codes(None, clock::now());
         self.codes = watch_codes(&self.gateway);
         tracing::info!("settings read again");
         self.gateway.shares_anew();

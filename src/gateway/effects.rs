@@ -18,6 +18,7 @@ use super::beacon::Beacons;
 use super::persist::{Pace, Running};
 use super::push::Messages;
 use super::radius::Radius;
+use super::sealing::Making;
 use super::steps::{self, Known};
 use super::world::World;
 use crate::adapters::conntrack::Conntrack;
@@ -33,9 +34,12 @@ use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{BootTime, Bssid, Gather, GrantId, MacAddr, Origin, ServiceId, StepOutcome, Traffic};
+use crate::model::{
+    BootTime, Bssid, Gather, GrantId, Incarnation, MacAddr, Origin, ServiceId, StepOutcome, Traffic,
+};
 use crate::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway, grants_digest};
 use crate::wire::local::{Event, Evicted, LinkState};
+use crate::wire::sign::Identity;
 
 /// After a failure, and between two repairs of what somebody else keeps destroying.
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
@@ -51,6 +55,8 @@ pub(super) enum Done {
     Presence(FromGateway),
     /// Whether the station of a grant by code answers.
     Probed { grant: GrantId, station: MacAddr, there: bool },
+    /// The codes are where hostapd reads them, that of this join among them; or why not.
+    CodesRead { made: Option<(GrantId, Incarnation)>, told: Result<(), String> },
     /// The coordinator's addresses.
     Resolved(Vec<(IpAddr, u16)>),
     /// Everything that rtnetlink knows.
@@ -79,6 +85,7 @@ pub(super) type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = Done>>>>;
 /// The gateway: machines, adapters, and what binds them.
 pub(super) struct Gateway {
     pub settings: Settings,
+    pub identity: Arc<Identity>,
     pub service: ServiceId,
     pub started: BootTime,
     pub world: World,
@@ -106,6 +113,8 @@ pub(super) struct Gateway {
     pub psk_files_at: Option<BootTime>,
     /// Why codes cannot be written.
     pub unwritten: Vec<String>,
+    /// Codes that hostapd is being told.
+    pub making: BTreeMap<GrantId, Making>,
     /// Addresses that the kernel knows to be pinned.
     pub pinned: BTreeSet<(IpAddr, MacAddr)>,
     pub pending: Pending,
@@ -191,9 +200,9 @@ impl Gateway {
                 }
                 self.running_changed = true;
             }
-            grants::Action::Codes => {
+            grants::Action::Codes { made } => {
                 self.running_changed = true;
-                self.hold_codes(now);
+                self.hold_codes(made, now);
             }
             grants::Action::TurnAway { bss, station } => self.turn_away(bss, station),
             grants::Action::Probe { grant, station } => self.probe(grant, station),
@@ -445,7 +454,7 @@ impl Gateway {
             upstream::Action::Send(message) => self.send(message),
             upstream::Action::SayHolds { unless } => {
                 let held = self.grants.held().filter(|grant| grant.origin == Origin::Coordinator);
-                let digest = grants_digest(held.filter_map(Grant::digest_line));
+                let digest = grants_digest(held.map(Grant::digest_line));
                 if unless != Some(digest) {
                     self.send(FromGateway::Holds { digest });
                 }
@@ -462,6 +471,7 @@ impl Gateway {
             upstream::Action::Give(grants) => {
                 input(grants::Input::Give { grants, origin: Origin::Coordinator })
             }
+            upstream::Action::MakeCode { grant, seq } => self.make_code(*grant, seq, now),
             upstream::Action::Take { grant, incarnation, cause } => {
                 input(grants::Input::Take { grant, incarnation: Some(incarnation), cause });
             }
@@ -525,7 +535,8 @@ impl Gateway {
                 if bssids.is_empty() {
                     bssids.extend(self.world.bssid(&network.interface));
                 }
-                SharedNetwork { ssid, bssids, credential: network.credential.clone() }
+                let codes = network.wpa_psk_file.is_some();
+                SharedNetwork { ssid, codes, bssids, credential: network.credential.clone() }
             })
             .collect();
         let announce = Announce {

@@ -1,7 +1,8 @@
 //! WIRES: the router daemon. One loop, no decision of its own.
 //!
 //! `drive.rs` waits for whatever happens and feeds the machines of `logic/`; `effects.rs` carries out what they
-//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes. `push.rs` what terminals are told. `adopt.rs` is what a start
+//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes, `sealing.rs` how one gets to
+//! its terminal, `push.rs` what terminals are told. `adopt.rs` is what a start
 //! finds, `requests.rs` what the owner asks, `persist.rs` what survives, `world.rs` what interfaces and addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs`
 //! what the owner is shown, `radius/` what RADIUS servers are told and may ask.
 //!
@@ -28,6 +29,7 @@ mod radius;
 mod radius;
 mod requests;
 mod rows;
+mod sealing;
 mod steps;
 mod world;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::doctor;
 use super::effects::Gateway;
+use super::sealing::codes_unwritten;
 use crate::host::clock;
 use crate::host::control::{Asked, Reply, line};
 use crate::logic::grants::{self, Grant};
@@ -41,6 +42,7 @@ impl Gateway {
             .iter()
             .map(|ask| GrantSpec {
                 id: new_grant_id(),
+                code: None,
                 lease: ask.lease,
                 quota: ask.quota,
                 holder: Holder::Station,
@@ -86,25 +88,28 @@ impl Gateway {
         }
         let (id, code) = (new_grant_id(), Code::new(random()));
         let networks = self.opened_by(&code);
-        let lease = lease.map(Duration::from);
-        self.grants.handle_input(grants::Input::GiveCode { id, code: code.clone(), lease, quota }, now);
+        let given = grants::Input::GiveCode {
+            id,
+            code: code.clone(),
+            origin: Origin::Owner,
+            holder: Holder::Station,
+            incarnation: Incarnation(1),
+            lease: lease.map(Duration::from),
+            quota,
+        };
+        self.grants.handle_input(given, now);
         self.settle(now);
         if let Some(why) = self.unwritten.first() {
-            let sentence =
-                format!("the code cannot be put where hostapd reads it; nothing was granted: {why}");
+            let refusal = codes_unwritten(why);
             let input = grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner };
             self.grants.handle_input(input, now);
-            return reply.refuse(Refusal::new("codes-unwritten", sentence));
+            return reply.refuse(refusal);
         }
         reply.ok(GrantedCode { id, code, networks });
     }
 
     fn check_code(&self, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
-        if self.code_networks().next().is_none() {
-            let sentence =
-                "no network takes codes; give one a wpa_psk_file in gateway.toml and in hostapd.conf";
-            return Err(Refusal::new("no-code-network", sentence));
-        }
+        self.check_code_network()?;
         check_terms(None, lease, quota)?;
         self.grants.check_code()
     }

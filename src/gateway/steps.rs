@@ -245,8 +245,13 @@ pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
         };
         return gateway.send(FromGateway::Presence(presence));
     };
-    // Those of a coordinator have a station.
-    let Some(station) = held.station else { return };
+    let Some(station) = held.station else {
+        // Nobody is here with its code.
+        let (_, moved) = gateway.figures.get(&grant).copied().unwrap_or_default();
+        let (associated, incarnation) = (Some(false), Some(held.incarnation));
+        let presence = Presence { grant, moved, inquiry, associated, inactive_ms: None, incarnation };
+        return gateway.send(FromGateway::Presence(presence));
+    };
     let moved = match gateway.nft.enforced_of([station].into_iter()) {
         Ok(found) => found.get(&station).map(|enforced| enforced.moved).unwrap_or_default(),
         Err(error) => {

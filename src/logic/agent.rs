@@ -33,6 +33,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::{BootTime, Bssid, Cause, Incarnation, MacAddr, Millis, Refusal, ServiceId, SessionId};
+use crate::wire::seal::OfferedTo;
 use crate::wire::terminal::{Candidate, FromTerminal, Joined, SeenAp, ToTerminal};
 
 /// For a scan.
@@ -95,6 +96,13 @@ pub enum Action {
     },
     /// Send this.
     Send(FromTerminal),
+    /// Ask to join, with a key made for this join only: [`Action::Associate`] needs it, if it ever comes.
+    Join {
+        /// Where, and as whom.
+        to: OfferedTo,
+        /// Of the question.
+        request: u64,
+    },
     /// Send a heartbeat with the counters of now.
     Beat {
         /// For which access.
@@ -542,12 +550,9 @@ impl Agent {
         let request = self.next_request;
         self.next_request += 1;
         if self.linked {
-            let bssid = candidate.bssid;
-            self.actions.push_back(Action::Send(FromTerminal::Join {
-                bssid,
-                request,
-                station: self.station,
-            }));
+            let Candidate { bssid, service, .. } = candidate;
+            let to = OfferedTo { bssid, service, station: self.station };
+            self.actions.push_back(Action::Join { to, request });
         }
         // Without a link: the request is made again when one comes, or the next one is tried.
         self.state = State::Joining { candidate, others, request, until: now + ANSWER_DEADLINE };

@@ -19,7 +19,7 @@ fn from_wanting_to_heartbeats() {
     assert_eq!(aps.iter().map(|ap| ap.signal_dbm).collect::<Vec<_>>(), [-40, -70], "best first");
 
     let joins = run.say(candidates(&[1, 2], 1));
-    assert_eq!(joins, [Action::Send(FromTerminal::Join { bssid: bssid(1), request: 2, station: STATION })]);
+    assert_eq!(joins, [join(1, 2)]);
     let answer = joined(1, 2, 7);
     assert_eq!(run.say(heard(&answer)), [Action::Associate(Box::new(answer.clone()))]);
     let access = access_of(&answer);
@@ -61,7 +61,7 @@ fn watching_it_says_nothing_before_the_directory_knows_the_place() {
     }
     let Input::Heard(ToTerminal::Candidates { aps, .. }) = candidates(&[1], 0) else { panic!() };
     let joins = run.say(Input::Recognised(aps));
-    assert_eq!(joins, [Action::Send(FromTerminal::Join { bssid: bssid(1), request: 1, station: STATION })]);
+    assert_eq!(joins, [join(1, 1)]);
     let refusal = Refusal::new("gateway-away", "…");
     let told = run.say(Input::Heard(ToTerminal::Refused { refusal: refusal.clone(), request: 1 }));
     assert_eq!(told, [Action::Tell(refusal)], "it goes on, although it is not to stay");
@@ -101,10 +101,9 @@ fn a_candidate_that_fails_is_left_and_the_next_is_tried() {
     let mut run = Run::new(false);
     run.until_joining(&[1, 2]);
     run.say(heard(&joined(1, 2, 7)));
-    let join = Action::Send(FromTerminal::Join { bssid: bssid(2), request: 3, station: STATION });
     let wrong = Refusal::new("account-refused", "the network refused the account");
     let failed = Input::AssociationFailed(wrong.clone());
-    assert_eq!(run.say(failed), [Action::Dissociate, leave(7), Action::Tell(wrong), join]);
+    assert_eq!(run.say(failed), [Action::Dissociate, leave(7), Action::Tell(wrong), join(2, 3)]);
     let refusal = Refusal::new("full", "2 of 2 places are taken");
     let refused = ToTerminal::Refused { refusal: refusal.clone(), request: 3 };
     assert_eq!(
@@ -393,6 +392,11 @@ impl Run {
         self.check_state();
     }
 
+    fn asked(&mut self, request: u64) {
+        self.check(request > self.last_request, "requests grow");
+        self.last_request = request;
+    }
+
     fn carry_out(&mut self, action: Action) {
         self.check(!self.finished, "6: nothing after the end");
         match action {
@@ -404,18 +408,21 @@ impl Run {
                 self.check(self.linked, "1: sent without a link");
                 match message {
                     FromTerminal::Directory { .. } => self.check(false, "directories are read by another"),
-                    FromTerminal::Ask { request, .. } | FromTerminal::Join { request, .. } => {
-                        let asks = matches!(message, FromTerminal::Ask { .. });
-                        self.check(!asks || !self.agent.is_watching(), "7: what it sees is its own");
-                        self.check(request > self.last_request, "requests grow");
-                        self.last_request = request;
+                    FromTerminal::Ask { request, .. } => {
+                        self.check(!self.agent.is_watching(), "7: what it sees is its own");
+                        self.asked(request);
                     }
+                    FromTerminal::Join { .. } => self.check(false, "a join needs a key"),
                     FromTerminal::Leave { session, incarnation } => {
                         self.open.retain(|open| (open.session, open.incarnation) != (session, incarnation))
                     }
                     FromTerminal::Heartbeat(_) => self.check(false, "heartbeats are beats"),
                     FromTerminal::Taken { .. } => self.check(false, "messages are the inbox's"),
                 }
+            }
+            Action::Join { request, .. } => {
+                self.check(self.linked, "1: joined without a link");
+                self.asked(request);
             }
             Action::Beat { access, .. } => {
                 self.check(self.linked, "1: beat without a link");
@@ -484,6 +491,7 @@ fn candidates(lasts: &[u8], request: u64) -> Input {
 
 fn joined(last: u8, request: u64, incarnation: u32) -> Joined {
     Joined {
+        code: None,
         ssid: Ssid::new("net").unwrap(),
         bssid: bssid(last),
         request,
@@ -493,6 +501,11 @@ fn joined(last: u8, request: u64, incarnation: u32) -> Joined {
         credential: Credential::Open,
         incarnation: Incarnation(incarnation),
     }
+}
+
+fn join(last: u8, request: u64) -> Action {
+    let to = OfferedTo { bssid: bssid(last), service: ServiceId([4; 16]), station: STATION };
+    Action::Join { to, request }
 }
 
 fn heard(joined: &Joined) -> Input {

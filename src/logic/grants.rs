@@ -35,6 +35,7 @@ use crate::model::{
     BootTime, Cause, Code, Gather, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal,
     Report, Step, StepOutcome, StepReport, Traffic,
 };
+use crate::wire::gateway::BY_CODE;
 
 mod codes;
 
@@ -84,12 +85,19 @@ pub enum Input {
         /// By whom.
         origin: Origin,
     },
-    /// A grant of the owner's for whoever comes with this code.
+    /// A grant for whoever comes with this code; a known id with a higher incarnation gets it in the place of what
+    /// it had.
     GiveCode {
         /// Its id.
         id: GrantId,
         /// The code.
         code: Code,
+        /// By whom.
+        origin: Origin,
+        /// To whom.
+        holder: Holder,
+        /// Which join.
+        incarnation: Incarnation,
         /// How long it lasts from now.
         lease: Option<Duration>,
         /// Bytes granted.
@@ -232,7 +240,10 @@ pub enum Action {
     },
     /// Some code counts from now on, or no longer; of one whose station is being evicted the wave's step
     /// [`Step::Association`] takes care, which sends it away for the right reason first.
-    Codes,
+    Codes {
+        /// The join that was given its code.
+        made: Option<(GrantId, Incarnation)>,
+    },
     /// Send a station away from one BSS: it has no right to be there beside another one.
     TurnAway {
         /// From where.
@@ -364,7 +375,14 @@ impl Grants {
     pub fn handle_input(&mut self, input: Input, now: BootTime) {
         match input {
             Input::Give { grants, origin } => self.give(grants, origin, now),
-            Input::GiveCode { id, code, lease, quota } => self.give_code(id, code, lease, quota, now),
+            Input::GiveCode { id, code, origin, holder, incarnation, lease, quota } => {
+                let deadline = lease.map(|lease| now + honoured(lease, origin));
+                let (station, code) = (None, Some(code));
+                self.give_code(
+                    Grant { id, station, code, origin, holder, incarnation, deadline, quota },
+                    now,
+                );
+            }
             Input::Associated { bss, station, key } => self.associated(bss, station, key, now),
             Input::Disassociated { bss, station } => self.disassociated(&bss, station, now),
             Input::Listed { bss, stations } => self.listed(&bss, stations, now),
@@ -456,14 +474,11 @@ impl Grants {
     fn give(&mut self, specs: Vec<GrantSpec>, origin: Origin, now: BootTime) {
         let mut touched = BTreeSet::new();
         let mut moved_away = BTreeMap::new();
+        let mut no_codes = Vec::new();
         for spec in specs {
             if !spec.station.is_station() {
                 continue;
             }
-            let lease = spec.lease.map(|lease| match origin {
-                Origin::Owner => Duration::from(lease),
-                Origin::Coordinator => lease.at_most(MAX_LEASE),
-            });
             let grant = Grant {
                 id: spec.id,
                 station: Some(spec.station),
@@ -471,12 +486,19 @@ impl Grants {
                 origin,
                 holder: spec.holder,
                 incarnation: spec.incarnation,
-                deadline: lease.map(|lease| now + lease),
+                deadline: spec.lease.map(|lease| now + honoured(lease.into(), origin)),
                 quota: spec.quota,
             };
+            if spec.code.is_some() {
+                self.confirm_code(grant, now);
+                continue;
+            }
             match self.held.get(&spec.id) {
                 Some(before) if before.origin != origin || before.incarnation > grant.incarnation => continue,
                 Some(before) => {
+                    if before.code.is_some() {
+                        no_codes.push(spec.id);
+                    }
                     if let Some(station) = before.station.filter(|station| *station != spec.station) {
                         moved_away.insert(station, (before.clone(), Cause::Replaced));
                         touched.insert(station);
@@ -501,7 +523,11 @@ impl Grants {
             self.hold(grant);
         }
         self.settle(touched, moved_away, now);
-        self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner, by_code: false });
+        let by_code = !no_codes.is_empty();
+        for id in no_codes {
+            self.code_ended(id, None);
+        }
+        self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner, by_code });
     }
 
     fn renew(&mut self, lease: Duration, now: BootTime) {
@@ -515,10 +541,12 @@ impl Grants {
             .map(|grant| grant.id)
             .collect();
         let mut refreshed = Vec::new();
+        let mut by_code = false;
         for id in later {
             let Some(grant) = self.held.get_mut(&id) else { continue };
             let before = grant.deadline.replace(deadline);
             let grant = grant.clone();
+            by_code |= grant.code.is_some();
             self.deadlines.extend([(deadline, id)]);
             if let Some(at) = before {
                 self.deadlines.remove(&(at, id));
@@ -531,9 +559,12 @@ impl Grants {
                 refreshed.push((station, grant));
             }
         }
+        let changed = by_code || !refreshed.is_empty();
         if !refreshed.is_empty() {
             self.actions.push_back(Action::Refresh { grants: refreshed });
-            self.actions.push_back(Action::Changed { by_hand: false, by_code: false });
+        }
+        if changed {
+            self.actions.push_back(Action::Changed { by_hand: false, by_code });
         }
     }
 
@@ -770,9 +801,11 @@ impl Grant {
         Target { grant: self.id, station, cause, limited: self.quota.is_some() }
     }
 
-    /// The digest's line of this grant; none where there is no station.
-    pub fn digest_line(&self) -> Option<(GrantId, Incarnation, MacAddr, Option<u64>)> {
-        Some((self.id, self.incarnation, self.station?, self.quota))
+    /// The digest's line of this grant.
+    pub fn digest_line(&self) -> (GrantId, Incarnation, MacAddr, Option<u64>) {
+        // One by address has its station for as long as it is held.
+        let station = self.station.filter(|_| self.code.is_none()).unwrap_or(BY_CODE);
+        (self.id, self.incarnation, station, self.quota)
     }
 }
 
@@ -789,6 +822,14 @@ impl Wave {
 impl Evictee {
     fn new(grant: Grant, cause: Cause) -> Self {
         Self { grant, cause, moved: Traffic::default(), steps: Vec::new(), let_go: false }
+    }
+}
+
+/// The lease that counts.
+fn honoured(lease: Duration, origin: Origin) -> Duration {
+    match origin {
+        Origin::Owner => lease,
+        Origin::Coordinator => lease.min(MAX_LEASE),
     }
 }
 

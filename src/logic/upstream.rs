@@ -11,13 +11,15 @@
 //!
 //! * What is forged, replayed, out of order or for elsewhere is dropped and counted, and changes nothing.
 //! * A durable notice is obeyed once, however often it is sent, and acknowledged every time.
+//! * One that asks for a code is not acknowledged before its answer was given, and none after it either; a restart
+//!   between both loses the answer, and the coordinator sees that from an acknowledgement without one.
 //! * A report is sent until the coordinator says that it has it, on as many links as that takes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    BootId, Cause, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, Message, MessageId, PublicKey,
+    BootId, Cause, CodeAsk, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, Message, MessageId, PublicKey,
     Refusal, Report,
 };
 use crate::wire::gateway::{Announce, FromGateway};
@@ -49,6 +51,8 @@ pub enum Input {
     Over(Report),
     /// What the gateway shares, whenever it changes.
     Shares(Announce),
+    /// The code that the notice with this number asks for was made, or refused, and the coordinator told.
+    CodeAnswered(u64),
 }
 
 /// What must be done.
@@ -68,6 +72,13 @@ pub enum Action {
     },
     /// Grants of the coordinator.
     Give(Vec<GrantSpec>),
+    /// A grant that asks for a code. [`Input::CodeAnswered`] says that the answer was given.
+    MakeCode {
+        /// What is granted.
+        grant: Box<GrantSpec>,
+        /// The notice.
+        seq: u64,
+    },
     /// The end of one.
     Take {
         /// Which.
@@ -128,6 +139,8 @@ pub struct Upstream {
     seq: u64,
     reports: BTreeMap<u64, Report>,
     next_report: u64,
+    /// Notices whose code is being made.
+    making: BTreeSet<u64>,
     /// Reports sent on this link and not taken yet: those below this number.
     sent_below: u64,
     parts: Option<Parts>,
@@ -155,6 +168,7 @@ impl Upstream {
             seq: memory.seq,
             reports,
             next_report,
+            making: BTreeSet::new(),
             sent_below: 1,
             parts: None,
             actions: VecDeque::new(),
@@ -206,6 +220,11 @@ impl Upstream {
                 self.shares = Some(shares.clone());
                 self.send(FromGateway::Announce(shares));
             }
+            Input::CodeAnswered(seq) => {
+                if self.making.remove(&seq) {
+                    self.acknowledge();
+                }
+            }
         }
     }
 
@@ -230,18 +249,38 @@ impl Upstream {
         if let Some(seq) = notice.seq
             && seq <= self.seq
         {
-            self.actions.push_back(Action::Acknowledge { seq: self.seq });
+            self.acknowledge();
             return;
         }
-        self.obey(notice.body);
+        self.obey(notice.body, notice.seq);
         if let Some(seq) = notice.seq {
             self.seq = seq;
             self.actions.push_back(Action::Changed);
+            self.acknowledge();
+        }
+    }
+
+    /// All that is done, up to the first notice that is not.
+    fn acknowledge(&mut self) {
+        let seq = self.making.first().map_or(self.seq, |first| first - 1);
+        if seq > 0 {
             self.actions.push_back(Action::Acknowledge { seq });
         }
     }
 
-    fn obey(&mut self, body: NoticeBody) {
+    fn obey(&mut self, body: NoticeBody, seq: Option<u64>) {
+        match (body, seq) {
+            (NoticeBody::Grant(spec), Some(seq))
+                if matches!(spec.code.as_deref(), Some(CodeAsk::Make { .. })) =>
+            {
+                self.making.insert(seq);
+                self.actions.push_back(Action::MakeCode { grant: Box::new(spec), seq });
+            }
+            (body, _) => self.obey_at_once(body),
+        }
+    }
+
+    fn obey_at_once(&mut self, body: NoticeBody) {
         match body {
             NoticeBody::Grant(spec) => self.actions.push_back(Action::Give(vec![spec])),
             NoticeBody::Evict { cause, grant, incarnation } => {
@@ -318,7 +357,7 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Holder, MacAddr, Millis, SessionId, Traffic};
+    use crate::model::{Bssid, Holder, MacAddr, Millis, Offer, OfferedKey, SessionId, Signature, Traffic};
     use crate::wire::notice::Notice;
     use crate::wire::sign::Identity;
 
@@ -397,6 +436,47 @@ mod tests {
     }
 
     #[test]
+    fn a_notice_that_asks_for_a_code_is_acknowledged_after_its_answer() {
+        let mut t = Script::up(Memory::default());
+        let key = OfferedKey { key: vec![1; 32], algorithm: "a".into() };
+        let offer = Offer { keys: vec![key], signature: Signature([0; 64]) };
+        let make = |id| GrantSpec {
+            code: Some(Box::new(CodeAsk::Make { bssid: Bssid(MacAddr([2; 6])), offer: offer.clone() })),
+            ..spec(id)
+        };
+        t.notice(1, Some(5), NoticeBody::Grant(spec(1)));
+        t.actions();
+        t.notice(2, Some(6), NoticeBody::Grant(make(2)));
+        let asked = |id, seq| Action::MakeCode { grant: Box::new(make(id)), seq };
+        assert_eq!(t.actions(), [asked(2, 6), Action::Changed, Action::Acknowledge { seq: 5 }]);
+        t.notice(3, Some(7), NoticeBody::Grant(make(3)));
+        t.notice(4, Some(8), NoticeBody::Grant(spec(4)));
+        let first = Action::Acknowledge { seq: 5 };
+        assert_eq!(
+            t.actions(),
+            [
+                asked(3, 7),
+                Action::Changed,
+                first.clone(),
+                Action::Give(vec![spec(4)]),
+                Action::Changed,
+                first
+            ]
+        );
+        // In any order; and a notice that comes again is not carried out again.
+        t.upstream.handle_input(Input::CodeAnswered(7));
+        t.notice(5, Some(6), NoticeBody::Grant(make(2)));
+        assert_eq!(t.actions(), [Action::Acknowledge { seq: 5 }, Action::Acknowledge { seq: 5 }]);
+        t.upstream.handle_input(Input::CodeAnswered(6));
+        t.upstream.handle_input(Input::CodeAnswered(6));
+        assert_eq!(t.actions(), [Action::Acknowledge { seq: 8 }]);
+        // A daemon that starts does not know of any answer, and says so by acknowledging without one.
+        let mut t = Script::up(t.upstream.memory());
+        t.notice(1, Some(6), NoticeBody::Grant(make(2)));
+        assert_eq!(t.actions(), [Action::Acknowledge { seq: 8 }]);
+    }
+
+    #[test]
     fn all_that_is_wanted_comes_in_parts_in_any_order() {
         let mut t = Script::up(Memory::default());
         let part = |part, answer, grants| NoticeBody::Desired { part, parts: 2, answer, grants };
@@ -450,6 +530,7 @@ mod tests {
     fn spec(id: u8) -> GrantSpec {
         GrantSpec {
             id: GrantId([id; 16]),
+            code: None,
             lease: None,
             quota: None,
             holder: Holder::Terminal { key: PublicKey([0; 32]), session: SessionId([0; 16]) },

@@ -24,6 +24,8 @@ pub enum Cause {
     Replaced,
     /// The set of grants that the coordinator wants does not hold it.
     NotWanted,
+    /// The gateway has lost the access code of this join, and nobody else knows it: a new join gets a new one.
+    CodeLost,
 }
 
 impl Cause {
@@ -38,6 +40,7 @@ impl Cause {
             Cause::NeverJoined => "never-joined",
             Cause::Replaced => "replaced",
             Cause::NotWanted => "not-wanted",
+            Cause::CodeLost => "code-lost",
         }
     }
 
@@ -51,7 +54,7 @@ impl Cause {
             // AUTHORIZED_ACCESS_LIMIT_REACHED
             Cause::Expired | Cause::Quota => 46,
             // EXTERNAL_SERVICE_REQUIREMENTS
-            Cause::Owner | Cause::Replaced | Cause::NotWanted => 47,
+            Cause::Owner | Cause::Replaced | Cause::NotWanted | Cause::CodeLost => 47,
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GrantId, Incarnation, MacAddr, Millis, PublicKey, Secret, SessionId};
+use super::{CodeAsk, GrantId, Incarnation, MacAddr, Millis, PublicKey, Secret, SessionId};
 
 /// A grant as its author wants it enforced. Fields in the order deterministic CBOR asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantSpec {
     /// Identifies the grant for its whole life.
     pub id: GrantId,
+    /// Its station is whoever comes with its code; absent: the station named, whatever opens its network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Box<CodeAsk>>,
     /// How long it lasts from now without being renewed; `None`: until it is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Millis>,

@@ -64,7 +64,7 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
     let begin = if settings.directory.join { Input::Watch } else { Input::Want };
     let directory = Directory::load(&settings, enrolment.coordinator.key);
     let messages = Messages::new(&settings, identity.clone(), enrolment.coordinator.key);
-    let effects = Effects::new(settings, link, interface);
+    let effects = Effects::new(settings, link, interface, identity.clone());
     let station = effects.station()?;
     let why = "no attempt has ended yet".to_owned();
     let state = LinkState::Down { host: enrolment.coordinator.host.clone(), why };

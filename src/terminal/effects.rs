@@ -1,5 +1,6 @@
 //! Where the agent's decisions meet the world: one match from action to adapter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -11,7 +12,9 @@ use crate::adapters::wpa_supplicant::{Supplicant, SupplicantError, SupplicantEve
 use crate::config::terminal::Settings;
 use crate::logic::agent::{Action, Agent, End, Input};
 use crate::model::{Credential, MacAddr, Refusal, sentence};
-use crate::wire::terminal::{FromTerminal, Heartbeat, SeenAp, ToTerminal};
+use crate::wire::seal::{Asking, SealError};
+use crate::wire::sign::Identity;
+use crate::wire::terminal::{FromTerminal, Heartbeat, Joined, SeenAp, ToTerminal};
 
 /// For the network to be taken away at the end; wpa_supplicant answers within microseconds, or hangs.
 const REMOVE_DEADLINE: Duration = Duration::from_millis(800);
@@ -32,6 +35,9 @@ pub(super) struct Effects {
     pub(super) settings: Settings,
     pub(super) link: KeptLink<FromTerminal, ToTerminal>,
     pub(super) interface: Interface,
+    identity: Arc<Identity>,
+    /// The key of the latest join, until its answer was opened.
+    asking: Option<Asking>,
     /// Counters when the session began.
     baseline: Moved,
     supplicant: Option<Supplicant>,
@@ -44,8 +50,18 @@ impl Effects {
         settings: Settings,
         link: KeptLink<FromTerminal, ToTerminal>,
         interface: Interface,
+        identity: Arc<Identity>,
     ) -> Self {
-        Self { settings, link, interface, baseline: Moved::default(), supplicant: None, last: None }
+        Self {
+            settings,
+            link,
+            interface,
+            identity,
+            asking: None,
+            baseline: Moved::default(),
+            supplicant: None,
+            last: None,
+        }
     }
 
     /// Carries out one action. What comes of it at once is returned as the agent's next input.
@@ -65,6 +81,14 @@ impl Effects {
                 self.send(message);
                 Ok(None)
             }
+            Action::Join { to, request } => {
+                let asking = Asking::new(to);
+                let offer = Some(asking.offer(&self.identity));
+                // Only the answer to the latest question counts.
+                self.asking = Some(asking);
+                self.send(FromTerminal::Join { bssid: to.bssid, offer, request, station: to.station });
+                Ok(None)
+            }
             Action::Beat { access, next } => {
                 let Moved { rx, tx } = self.moved();
                 let beat = Heartbeat {
@@ -81,6 +105,10 @@ impl Effects {
             Action::Associate(joined) => {
                 self.baseline = self.interface.moved().unwrap_or_default();
                 tracing::info!(ssid = %joined.ssid, "joining");
+                let joined = match self.unsealed(*joined) {
+                    Ok(joined) => joined,
+                    Err(error) => return Ok(Some(Input::AssociationFailed(error.refusal()))),
+                };
                 if self.settings.wired && joined.credential == Credential::Open {
                     // The wire is there already.
                     return Ok(Some(Input::Associated));
@@ -100,6 +128,17 @@ impl Effects {
             }
             Action::Finish(end) => Err(end),
         }
+    }
+
+    /// With the access code in the place of the credential, where one came.
+    fn unsealed(&mut self, mut joined: Joined) -> Result<Joined, SealError> {
+        let asking = self.asking.take();
+        if let Some(sealed) = joined.code.take() {
+            let asking = asking.ok_or(SealError::NotOffered)?;
+            let code = asking.open(&sealed, joined.session, joined.incarnation)?;
+            joined.credential = Credential::Psk { passphrase: code.digits() };
+        }
+        Ok(joined)
     }
 
     /// The next thing that coordinator or wpa_supplicant say. Dropping the future loses nothing.

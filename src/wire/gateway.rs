@@ -6,7 +6,7 @@ use super::notice::SignedNotice;
 use super::sign::short_hash;
 use crate::model::{
     Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr,
-    MessageId, PublicKey, Report, ServiceId, Ssid, Traffic,
+    MessageId, PublicKey, Refusal, Report, SealedCode, ServiceId, Ssid, Traffic,
 };
 
 /// From gateway to coordinator.
@@ -25,6 +25,15 @@ pub enum FromGateway {
         /// Over the grants of this coordinator.
         digest: GrantsDigest,
     },
+    /// The answer to a grant that asks for a code; comes before its acknowledgement.
+    Code {
+        /// The grant.
+        grant: GrantId,
+        /// The code, or why there is none.
+        answer: CodeAnswer,
+        /// Which join of the grant.
+        incarnation: Incarnation,
+    },
     /// The answer to an inquiry.
     Presence(Presence),
     /// An eviction is over. Sent again until the coordinator has it.
@@ -41,6 +50,16 @@ pub enum FromGateway {
         /// Who.
         terminal: PublicKey,
     },
+}
+
+/// What came of a code that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeAnswer {
+    /// hostapd takes it from now on.
+    Sealed(Box<SealedCode>),
+    /// There is none, and nothing was opened.
+    Refused(Refusal),
 }
 
 /// From coordinator to gateway.
@@ -93,11 +112,18 @@ pub struct BeaconReport {
 pub struct SharedNetwork {
     /// Its name; empty on a wire.
     pub ssid: Ssid,
+    /// Whether each grant can have an access code of its own, sealed for its terminal. Where `credential` is `open`,
+    /// nothing else opens it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub codes: bool,
     /// Its access points. A wired port has the address of the gateway's interface.
     pub bssids: Vec<Bssid>,
     /// What opens it.
     pub credential: Credential,
 }
+
+/// In digests: the station of a grant by code, which only the gateway knows.
+pub const BY_CODE: MacAddr = MacAddr([0; 6]);
 
 /// What a gateway knows of the station of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +145,8 @@ pub struct Presence {
     pub incarnation: Option<Incarnation>,
 }
 
-/// The digest over id, incarnation, station and quota of each grant; their order does not matter.
+/// The digest over id, incarnation, station and quota of each grant; their order does not matter. Whoever is the
+/// station of a grant by code, it stands there as [`BY_CODE`].
 pub fn grants_digest(
     grants: impl IntoIterator<Item = (GrantId, Incarnation, MacAddr, Option<u64>)>,
 ) -> GrantsDigest {
@@ -141,7 +168,7 @@ pub fn grants_digest(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cause, Millis, Secret, Step, StepOutcome, StepReport};
+    use crate::model::{Cause, Millis, PublicKey, Secret, Signature, Step, StepOutcome, StepReport};
     use crate::wire::cbor::{decode, encode, is_deterministic};
 
     #[test]
@@ -171,9 +198,12 @@ mod tests {
         let credential =
             Credential::Eap { method: "MD5".into(), identity: "u".into(), password: Secret::new("p") };
         let bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));
-        let network = SharedNetwork { ssid: Ssid::new("café").unwrap(), bssids: vec![bssid], credential };
+        let network =
+            SharedNetwork {
+                ssid: Ssid::new("café").unwrap(), codes: false, bssids: vec![bssid], credential
+            };
         let psk = Credential::Psk { passphrase: Secret::new("p") };
-        let open = SharedNetwork { credential: Credential::Open, ..network.clone() };
+        let open = SharedNetwork { credential: Credential::Open, codes: true, ..network.clone() };
         let other = SharedNetwork { credential: psk, ..network.clone() };
         let report = Report {
             cause: Cause::Left,
@@ -200,7 +230,18 @@ mod tests {
             inactive_ms: Some(Millis(5).0),
             incarnation: Some(Incarnation(1)),
         };
+        let code =
+            |answer| FromGateway::Code { grant: GrantId([1; 16]), answer, incarnation: Incarnation(1) };
+        let sealed = SealedCode {
+            enc: vec![1; 32],
+            key: PublicKey([2; 32]),
+            algorithm: "a".into(),
+            signature: Signature([3; 64]),
+            ciphertext: vec![4; 48],
+        };
         vec![
+            code(CodeAnswer::Sealed(Box::new(sealed))),
+            code(CodeAnswer::Refused(Refusal::new("bad-offer", "…"))),
             FromGateway::Announce(Announce {
                 area: None,
                 name: "Corner".into(),

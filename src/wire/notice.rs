@@ -173,7 +173,7 @@ impl NoticeReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Holder, MacAddr, SessionId};
+    use crate::model::{Bssid, CodeAsk, Holder, MacAddr, Offer, OfferedKey, SessionId};
     use crate::wire::cbor::{encode, is_deterministic};
 
     const LINK: LinkNonce = LinkNonce(BootId([9; 16]));
@@ -222,15 +222,21 @@ mod tests {
     fn every_notice_is_deterministic_and_comes_back() {
         let grant = GrantSpec {
             id: GrantId([1; 16]),
+            code: None,
             lease: Some(Millis(60_000)),
             quota: Some(1 << 40),
             holder: Holder::Terminal { key: PublicKey([2; 32]), session: SessionId([3; 16]) },
             station: MacAddr([2, 0, 0, 0, 0, 1]),
             incarnation: Incarnation(4),
         };
+        let key = OfferedKey { key: vec![1; 32], algorithm: "a".into() };
+        let offer = Offer { keys: vec![key], signature: Signature([2; 64]) };
+        let make = CodeAsk::Make { bssid: Bssid(grant.station), offer };
         let digest = GrantsDigest([5; 16]);
         for body in [
             NoticeBody::Grant(grant.clone()),
+            NoticeBody::Grant(GrantSpec { code: Some(Box::new(make)), ..grant.clone() }),
+            NoticeBody::Grant(GrantSpec { code: Some(Box::new(CodeAsk::Made)), ..grant.clone() }),
             NoticeBody::Evict { cause: Cause::Silence, grant: grant.id, incarnation: Incarnation(4) },
             NoticeBody::Inquire { grant: grant.id, inquiry: 6, incarnation: Incarnation(4) },
             NoticeBody::Renew { lease: Millis(1), digest },

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::directory::SignedDirectory;
 use super::push::SignedMessage;
 use crate::model::{
-    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, MessageId, Millis, Refusal, Region,
-    ServiceId, SessionId, Ssid,
+    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, MessageId, Millis, Offer, Refusal, Region,
+    SealedCode, ServiceId, SessionId, Ssid,
 };
 
 /// From terminal to coordinator.
@@ -36,6 +36,9 @@ pub enum FromTerminal {
     Join {
         /// The access point chosen.
         bssid: Bssid,
+        /// Keys to seal an access code for; absent: the terminal is older than sealed codes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<Offer>,
         /// Comes back in the answer.
         request: u64,
         /// The address under which the terminal will be on that network.
@@ -151,6 +154,9 @@ pub struct Candidate {
 /// A session that stands, and what opens its network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
+    /// The access code of this join, where it got one: it opens the network, and not `credential`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Box<SealedCode>>,
     /// Its network.
     pub ssid: Ssid,
     /// The access point.
@@ -172,7 +178,7 @@ pub struct Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Secret, Signature};
+    use crate::model::{OfferedKey, PublicKey, Secret, Signature};
     use crate::wire::cbor::{decode, encode, is_deterministic};
 
     const BSSID: Bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));
@@ -180,6 +186,14 @@ mod tests {
     #[test]
     fn what_a_terminal_says_is_deterministic_and_comes_back() {
         let ssid = Ssid::new(b"a\n|\0".as_slice()).unwrap();
+        let key = OfferedKey { key: vec![1; 32], algorithm: "a".into() };
+        let offer = Offer { keys: vec![key], signature: Signature([2; 64]) };
+        let join = |offer| FromTerminal::Join {
+            bssid: BSSID,
+            offer,
+            request: 2,
+            station: MacAddr([2, 0, 0, 0, 0, 1]),
+        };
         for message in [
             FromTerminal::Ask {
                 aps: vec![SeenAp { ssid, bssid: BSSID, freq_mhz: 2412, signal_dbm: -40 }],
@@ -191,7 +205,8 @@ mod tests {
                 region: "lyon".parse().unwrap(),
                 request: 3,
             },
-            FromTerminal::Join { bssid: BSSID, request: 2, station: MacAddr([2, 0, 0, 0, 0, 1]) },
+            join(None),
+            join(Some(offer)),
             FromTerminal::Heartbeat(Heartbeat {
                 rx: 1,
                 tx: 2,
@@ -213,21 +228,31 @@ mod tests {
     fn what_a_terminal_hears_is_deterministic_and_comes_back() {
         let ssid = Ssid::new("café").unwrap();
         let service = ServiceId([4; 16]);
+        let joined = Joined {
+            code: None,
+            ssid: ssid.clone(),
+            bssid: BSSID,
+            request: 2,
+            service,
+            session: SessionId([5; 16]),
+            heartbeat: Millis(30_000),
+            credential: Credential::Psk { passphrase: Secret::new("p") },
+            incarnation: Incarnation(1),
+        };
+        let sealed = SealedCode {
+            enc: vec![1; 32],
+            key: PublicKey([2; 32]),
+            algorithm: "a".into(),
+            signature: Signature([3; 64]),
+            ciphertext: vec![4; 48],
+        };
         for message in [
             ToTerminal::Candidates {
-                aps: vec![Candidate { name: "Corner".into(), ssid: ssid.clone(), bssid: BSSID, service }],
+                aps: vec![Candidate { name: "Corner".into(), ssid, bssid: BSSID, service }],
                 request: 1,
             },
-            ToTerminal::Joined(Joined {
-                ssid,
-                bssid: BSSID,
-                request: 2,
-                service,
-                session: SessionId([5; 16]),
-                heartbeat: Millis(30_000),
-                credential: Credential::Psk { passphrase: Secret::new("p") },
-                incarnation: Incarnation(1),
-            }),
+            ToTerminal::Joined(Joined { code: Some(Box::new(sealed)), ..joined.clone() }),
+            ToTerminal::Joined(joined),
             ToTerminal::Directory {
                 signed: SignedDirectory { directory: vec![1, 2], signature: Signature([3; 64]) },
                 request: 4,

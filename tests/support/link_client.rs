@@ -21,7 +21,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use wayleave::model::{
-    BootId, Bssid, Credential, DirectoryVersion, MacAddr, PublicKey, Refusal, Secret, Ssid,
+    Area, BootId, Bssid, Credential, DirectoryVersion, MacAddr, Offer, PublicKey, Refusal, Secret, Ssid,
 };
 use wayleave::wire::cbor;
 use wayleave::wire::directory::SignedDirectory;
@@ -277,7 +277,12 @@ impl Gateway {
     pub async fn announce_in(&mut self, area: Option<&str>, name: &str, bssid: Bssid) {
         let area = area.map(|area| area.parse().expect("an area"));
         let credential = Credential::Psk { passphrase: Secret::new("correct horse") };
-        let network = SharedNetwork { ssid: ssid(name), bssids: vec![bssid], credential };
+        let network = SharedNetwork { ssid: ssid(name), codes: false, bssids: vec![bssid], credential };
+        self.share(area, network).await;
+    }
+
+    /// Announces one network, listed in this area.
+    pub async fn share(&mut self, area: Option<Area>, network: SharedNetwork) {
         let service = service_id(self.key);
         let networks = vec![network];
         let announce = Announce { area, name: "Corner".into(), beacon: None, service, networks };
@@ -376,8 +381,13 @@ impl Terminal {
     }
 
     pub async fn want(&mut self, bssid: Bssid, station: MacAddr) {
+        self.want_code(bssid, station, None).await;
+    }
+
+    /// The same, with keys to seal a code for.
+    pub async fn want_code(&mut self, bssid: Bssid, station: MacAddr, offer: Option<Offer>) {
         self.requests += 1;
-        self.socket.send(&FromTerminal::Join { bssid, request: self.requests, station }).await;
+        self.socket.send(&FromTerminal::Join { bssid, offer, request: self.requests, station }).await;
     }
 
     pub async fn answer(&mut self) -> Result<Joined, Refusal> {

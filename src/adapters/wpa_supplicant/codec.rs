@@ -337,6 +337,7 @@ mod tests {
 
     fn joined(credential: Credential) -> Joined {
         Joined {
+            code: None,
             ssid: Ssid::new(b"a\n|\0".as_slice()).unwrap(),
             bssid: Bssid(MacAddr([2, 0, 0, 0, 1, 0])),
             request: 1,

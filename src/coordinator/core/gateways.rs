@@ -10,18 +10,18 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{Core, Entry, Gateway};
+use super::{Core, Entry, Gateway, State};
 use crate::coordinator::store::{Change, GatewayRecord};
 use crate::host::clock;
 use crate::logic::beacon::Slots;
 use crate::logic::session::{Input, Policy, Sight};
 use crate::model::{
-    BootTime, Bssid, DirectoryVersion, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Refusal,
-    Region, Report, ServiceId, SessionId,
+    BootTime, Bssid, Cause, DirectoryVersion, GrantId, GrantSpec, GrantsDigest, Incarnation, Millis,
+    PublicKey, Refusal, Region, Report, ServiceId, SessionId,
 };
 use crate::wire::beacon::Beacon;
 use crate::wire::directory::DirectoryPart;
-use crate::wire::gateway::{Announce, FromGateway, Presence, grants_digest};
+use crate::wire::gateway::{Announce, BY_CODE, CodeAnswer, FromGateway, Presence, grants_digest};
 use crate::wire::notice::NoticeBody;
 use crate::wire::sign::{random, service_id};
 
@@ -239,6 +239,10 @@ impl Core {
                 self.holds(key, digest);
                 Ok(())
             }
+            FromGateway::Code { grant, answer, incarnation } => {
+                self.code_answered(&key, &grant, incarnation, answer, now);
+                Ok(())
+            }
             FromGateway::Presence(presence) => {
                 self.present(key, &presence, now);
                 Ok(())
@@ -382,7 +386,7 @@ impl Core {
     fn session_of(
         &self,
         key: &PublicKey,
-        grant: &crate::model::GrantId,
+        grant: &GrantId,
         incarnation: Incarnation,
     ) -> Option<(SessionId, Incarnation)> {
         let entry = self.entry(*self.by_grant.get(grant)?)?;
@@ -431,9 +435,36 @@ impl Core {
     }
 
     fn digest(&self, key: &PublicKey) -> GrantsDigest {
-        grants_digest(
-            self.wanted(key).map(|entry| (entry.grant, entry.machine.incarnation(), entry.station, None)),
-        )
+        grants_digest(self.wanted(key).map(|entry| {
+            let station = if entry.by_code { BY_CODE } else { entry.station };
+            (entry.grant, entry.machine.incarnation(), station, None)
+        }))
+    }
+
+    /// A code was made for a join, or not.
+    fn code_answered(
+        &mut self,
+        key: &PublicKey,
+        grant: &GrantId,
+        incarnation: Incarnation,
+        answer: CodeAnswer,
+        now: BootTime,
+    ) {
+        let Some((id, _)) = self.session_of(key, grant, incarnation) else { return };
+        let Some(index) = self.by_id.get(&id).copied() else { return };
+        let Some(entry) = self.entry_mut(index) else { return };
+        // One that comes late is for a join that is over.
+        if entry.machine.incarnation() != incarnation || entry.machine.state() != State::Granting {
+            return;
+        }
+        match (answer, &mut entry.joining) {
+            (CodeAnswer::Sealed(code), Some(joining)) => joining.code = Some(code),
+            (CodeAnswer::Sealed(_), None) => {}
+            (CodeAnswer::Refused(refusal), _) => {
+                self.tell_code_refused(index, &refusal);
+                self.input(index, Input::EndedThere(incarnation, Cause::NeverJoined), now);
+            }
+        }
     }
 
     fn present(&mut self, key: PublicKey, presence: &Presence, now: BootTime) {

@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 pub use gateways::Outgoing;
+pub use terminals::Wanted;
 
 use super::hub::Hub;
 use super::metrics::Metrics;
@@ -33,8 +34,8 @@ use crate::logic::post::Post;
 use crate::logic::session::{Action, Input, Patience, Policy, Session, State};
 use crate::logic::wheel::{Deadlines, Pulse, Wheel};
 use crate::model::{
-    BootTime, Bssid, Cause, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Millis, PublicKey, ServiceId,
-    SessionId,
+    BootTime, Bssid, Cause, CodeAsk, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Millis, Offer,
+    PublicKey, SealedCode, ServiceId, SessionId,
 };
 use crate::wire::notice::NoticeBody;
 use crate::wire::sign::service_id;
@@ -95,13 +96,26 @@ struct Entry {
     bssid: Bssid,
     machine: Session,
     cause: Option<Cause>,
+    /// Whether its grant has an access code of its own.
+    by_code: bool,
     /// The request that waits for the gateway.
-    joining: Option<u64>,
+    joining: Option<Box<Joining>>,
     pulse: Option<Pulse>,
     /// What the wheel was armed with last.
     armed: Option<(BootTime, bool)>,
     /// As which state it is counted.
     counted: State,
+}
+
+/// A join that waits for the gateway.
+#[derive(Debug)]
+struct Joining {
+    /// Comes back in the answer.
+    request: u64,
+    /// What a code is to be sealed for, until it is asked for.
+    offer: Option<Offer>,
+    /// The answer to it, which nobody here can read. It is told and not kept.
+    code: Option<Box<SealedCode>>,
 }
 
 /// One gateway.
@@ -329,6 +343,7 @@ impl Core {
             bssid: record.bssid,
             machine,
             cause: record.cause,
+            by_code: record.by_code,
             joining: None,
             pulse: None,
             armed: None,
@@ -445,8 +460,14 @@ impl Core {
         let (id, gateway) = (entry.id, entry.gateway);
         match action {
             Action::Grant(incarnation) => {
-                let notice = NoticeBody::Grant(self.spec(entry));
+                let mut spec = self.spec(entry);
                 let session = record(entry, incarnation);
+                let bssid = entry.bssid;
+                let joining = self.entry_mut(index).and_then(|entry| entry.joining.as_mut());
+                if let Some(offer) = joining.and_then(|joining| joining.offer.take()) {
+                    spec.code = Some(Box::new(CodeAsk::Make { bssid, offer }));
+                }
+                let notice = NoticeBody::Grant(spec);
                 self.post(
                     gateway,
                     Change::Open { session, notice: notice.clone() },
@@ -591,6 +612,7 @@ impl Core {
     fn spec(&self, entry: &Entry) -> GrantSpec {
         GrantSpec {
             id: entry.grant,
+            code: entry.by_code.then(|| Box::new(CodeAsk::Made)),
             lease: Some(Millis::from(self.lease)),
             quota: None,
             holder: Holder::Terminal { key: entry.terminal, session: entry.id },
@@ -624,6 +646,7 @@ fn record(entry: &Entry, incarnation: Incarnation) -> SessionRecord {
         station: entry.station,
         bssid: entry.bssid,
         grant: entry.grant,
+        by_code: entry.by_code,
         incarnation,
         state: State::Granting,
         cause: None,

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Core, State};
+use super::{Core, Joining, State};
 use crate::coordinator::metrics::Metrics;
 use crate::coordinator::store::SessionRecord;
 use crate::logic::post;
 use crate::logic::session::{Input, Session};
 use crate::logic::wheel::Pulse;
-use crate::model::{BootTime, Bssid, Cause, Incarnation, MacAddr, Millis, PublicKey, Refusal, SessionId};
+use crate::model::{
+    BootTime, Bssid, Cause, Credential, Incarnation, MacAddr, Millis, Offer, PublicKey, Refusal, SessionId,
+};
 use crate::wire::gateway::SharedNetwork;
+use crate::wire::seal::SealError;
 use crate::wire::sign::{new_grant_id, new_session_id, service_id};
 use crate::wire::terminal::{Candidate, Heartbeat, Joined, SeenAp, ToTerminal};
 
@@ -26,6 +29,19 @@ const APS: usize = 256;
 
 /// The way to a terminal; boxed, because a queue of many terminals is empty nearly always.
 type TerminalSender = mpsc::Sender<Box<ToTerminal>>;
+
+/// What a terminal asks for when it joins.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The access point chosen.
+    pub bssid: Bssid,
+    /// The terminal's address there.
+    pub station: MacAddr,
+    /// What a code can be sealed for.
+    pub offer: Option<Offer>,
+    /// Comes back in the answer.
+    pub request: u64,
+}
 
 /// The link of a terminal.
 #[derive(Debug)]
@@ -100,9 +116,7 @@ impl Core {
     pub fn join(
         &mut self,
         terminal: PublicKey,
-        bssid: Bssid,
-        station: MacAddr,
-        request: u64,
+        Wanted { bssid, station, offer, request }: Wanted,
         now: BootTime,
     ) -> Result<(), Refusal> {
         if let Err(wait) = self.joins.take(&terminal, now) {
@@ -110,16 +124,24 @@ impl Core {
             return Err(Refusal::new("too-often", sentence));
         }
         let nomap = |network: &SharedNetwork| network.ssid.as_bytes().ends_with(b"_nomap");
-        let gateway = self
-            .aps
-            .get(&bssid)
-            .copied()
-            .filter(|gateway| self.network(gateway, bssid).is_some_and(|(_, network)| !nomap(network)));
-        let Some(gateway) = gateway else {
+        let known = self.aps.get(&bssid).and_then(|gateway| {
+            let (_, network) = self.network(gateway, bssid)?;
+            (!nomap(network)).then_some((*gateway, network))
+        });
+        let Some((gateway, network)) = known else {
             return Err(Refusal::new("unknown-ap", "no gateway here shares this access point"));
         };
         if !station.is_station() {
             return Err(Refusal::new("bad-station", "a station has an address of its own, not a group's"));
+        }
+        let offer = offer.filter(|_| network.codes);
+        if network.codes && network.credential == Credential::Open && offer.is_none() {
+            let sentence = "each terminal gets an access code of its own here, and this one offers no key to seal it \
+                            for; it is older than that: update it";
+            return Err(Refusal::new("no-offer", sentence));
+        }
+        if offer.as_ref().is_some_and(|offer| !offer.is_short()) {
+            return Err(SealError::TooLong.refusal());
         }
         if !self.is_reachable(&gateway) {
             return Err(Refusal::new(
@@ -145,7 +167,8 @@ impl Core {
         if let Some(entry) = self.entry_mut(index) {
             let before = std::mem::replace(&mut entry.station, station);
             entry.bssid = bssid;
-            entry.joining = Some(request);
+            entry.by_code = offer.is_some();
+            entry.joining = Some(Box::new(Joining { request, offer, code: None }));
             entry.cause = None;
             if self.by_station.get(&(gateway, before)) == Some(&index) {
                 self.by_station.remove(&(gateway, before));
@@ -176,6 +199,7 @@ impl Core {
             station,
             bssid,
             grant: new_grant_id(),
+            by_code: false,
             incarnation: Incarnation(0),
             state: State::Granting,
             cause: None,
@@ -253,15 +277,23 @@ impl Core {
     pub(super) fn tell_joined(&mut self, index: u32, now: BootTime) {
         let heartbeat = Millis::from(self.heartbeat);
         let Some(entry) = self.entry_mut(index) else { return };
-        let Some(request) = entry.joining.take() else { return };
+        let Some(joining) = entry.joining.take() else { return };
+        let Joining { request, code, .. } = *joining;
         let (terminal, gateway, bssid, session) = (entry.terminal, entry.gateway, entry.bssid, entry.id);
         let incarnation = entry.machine.incarnation();
+        if entry.by_code && code.is_none() {
+            let lost = "the gateway made an access code, and it was lost on the way: ask again";
+            self.metrics(|metrics| Metrics::count(&metrics.refused, "code-lost"));
+            self.tell_refused(terminal, request, Refusal::new("code-lost", lost));
+            return self.input(index, Input::End(Cause::NeverJoined), now);
+        }
         let Some((_, network)) = self.network(&gateway, bssid) else {
             let gone = Refusal::new("unknown-ap", "the gateway no longer shares this access point");
             self.tell_refused(terminal, request, gone);
             return self.input(index, Input::End(Cause::NeverJoined), now);
         };
         let joined = Joined {
+            code,
             ssid: network.ssid.clone(),
             bssid,
             request,
@@ -274,9 +306,22 @@ impl Core {
         self.tell(&terminal, ToTerminal::Joined(joined));
     }
 
+    /// What a gateway says is shown to people and logged: a word, one short line.
+    pub(super) fn tell_code_refused(&mut self, index: u32, refusal: &Refusal) {
+        let Some(entry) = self.entry_mut(index) else { return };
+        let Some(request) = entry.joining.take().map(|joining| joining.request) else { return };
+        let terminal = entry.terminal;
+        let word: String =
+            refusal.word.chars().filter(|char| matches!(char, 'a'..='z' | '-')).take(32).collect();
+        let plain = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+        let sentence: String = refusal.sentence.chars().map(plain).take(400).collect();
+        self.metrics(|metrics| Metrics::count(&metrics.refused, "no-code"));
+        self.tell_refused(terminal, request, Refusal::new(&word, sentence));
+    }
+
     pub(super) fn tell_gateway_silent(&mut self, index: u32, waited: Duration) {
         let Some(entry) = self.entry_mut(index) else { return };
-        let Some(request) = entry.joining.take() else { return };
+        let Some(request) = entry.joining.take().map(|joining| joining.request) else { return };
         let (terminal, gateway) = (entry.terminal, entry.gateway);
         let waiting = self.gateways.get(&gateway).map_or(0, |gateway| gateway.unacknowledged.len());
         let link = if self.is_reachable(&gateway) { "is connected" } else { "is not connected" };
@@ -290,7 +335,7 @@ impl Core {
 
     pub(super) fn tell_not_kept(&mut self, index: u32) {
         let Some(entry) = self.entry_mut(index) else { return };
-        let Some(request) = entry.joining.take() else { return };
+        let Some(request) = entry.joining.take().map(|joining| joining.request) else { return };
         let terminal = entry.terminal;
         self.metrics(|metrics| Metrics::count(&metrics.refused, "store-full"));
         self.tell_refused(terminal, request, not_kept());

@@ -258,6 +258,7 @@ fn session(number: u8) -> SessionRecord {
         station: MacAddr([2, 0, 0, 0, 0, number]),
         bssid: Bssid(MacAddr([2, 0, 0, 0, 1, number])),
         grant: GrantId([number; 16]),
+        by_code: !number.is_multiple_of(2),
         incarnation: JOIN,
         state: State::Granting,
         cause: None,

@@ -244,6 +244,8 @@ pub struct SessionRecord {
     pub bssid: Bssid,
     /// Its grant.
     pub grant: GrantId,
+    /// Whether its grant has an access code of its own; the code itself is the gateway's and the terminal's only.
+    pub by_code: bool,
     /// Which join.
     pub incarnation: Incarnation,
     /// Where it stands.

@@ -36,7 +36,7 @@ CREATE TABLE claim(hash BLOB PRIMARY KEY NOT NULL, role TEXT NOT NULL, expires I
 CREATE TABLE session(
   id BLOB PRIMARY KEY NOT NULL, gateway BLOB NOT NULL, terminal BLOB NOT NULL, station BLOB NOT NULL,
   bssid BLOB NOT NULL, grant_id BLOB NOT NULL, incarnation INTEGER NOT NULL, state TEXT NOT NULL,
-  cause TEXT) WITHOUT ROWID, STRICT;
+  cause TEXT, by_code INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID, STRICT;
 CREATE TABLE outbox(
   gateway BLOB NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL,
   PRIMARY KEY(gateway, seq)) WITHOUT ROWID, STRICT;
@@ -46,8 +46,9 @@ CREATE TABLE report(
 CREATE INDEX report_by_gateway ON report(gateway, id);
 ";
 
-/// What schema 2 has beyond schema 1.
-const TABLES_2: &str = "
+/// What schema 1 lacks.
+const BY_CODE: &str = "ALTER TABLE session ADD COLUMN by_code INTEGER NOT NULL DEFAULT 0;";
+const MESSAGES: &str = "
 CREATE TABLE message(
   id BLOB PRIMARY KEY NOT NULL, body BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE message_taken(
@@ -89,9 +90,9 @@ impl Sqlite {
         match found {
             SCHEMA => {}
             0 | 1 => {
-                let before = if found == 0 { TABLES } else { "" };
+                let first = if found == 0 { TABLES } else { BY_CODE };
                 let make =
-                    format!("BEGIN IMMEDIATE; {before} {TABLES_2} PRAGMA user_version={SCHEMA}; COMMIT;");
+                    format!("BEGIN IMMEDIATE; {first} {MESSAGES} PRAGMA user_version={SCHEMA}; COMMIT;");
                 connection.execute_batch(&make).map_err(in_use)?;
             }
             found => return Err(StoreError::Newer { path, found, known: SCHEMA }),
@@ -216,7 +217,7 @@ fn reserve(path: &Path) -> std::io::Result<()> {
 }
 
 const SESSION: &str =
-    "SELECT id, gateway, terminal, station, bssid, grant_id, incarnation, state, cause FROM session";
+    "SELECT id, gateway, terminal, station, bssid, grant_id, incarnation, state, cause, by_code FROM session";
 
 fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, StoreError> {
     match change {
@@ -252,8 +253,8 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Store
         }
         Change::Open { session, notice } => {
             let upsert = "INSERT OR REPLACE INTO session\
-                (id, gateway, terminal, station, bssid, grant_id, incarnation, state, cause) \
-                VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                (id, gateway, terminal, station, bssid, grant_id, incarnation, state, cause, by_code) \
+                VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
             let row = params![
                 session.id.0,
                 session.gateway.0,
@@ -264,6 +265,7 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Store
                 session.incarnation.0,
                 session.state.word(),
                 session.cause.map(Cause::word),
+                session.by_code,
             ];
             run(transaction, upsert, row)?;
             post(transaction, session.gateway, notice)
@@ -396,6 +398,7 @@ fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
         station: MacAddr(octets(row, "session", 3)?),
         bssid: Bssid(MacAddr(octets(row, "session", 4)?)),
         grant: GrantId(octets(row, "session", 5)?),
+        by_code: row.get(9)?,
         incarnation: Incarnation(incarnation),
         state: State::ALL
             .into_iter()
@@ -471,6 +474,22 @@ mod tests {
         first.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(first);
         assert!(matches!(Sqlite::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(dir.path()).unwrap();
+        let row = "INSERT INTO session(id, gateway, terminal, station, bssid, grant_id, incarnation, state) \
+            VALUES(zeroblob(16), zeroblob(32), zeroblob(32), zeroblob(6), zeroblob(6), zeroblob(16), 1, 'active')";
+        let first = "ALTER TABLE session DROP COLUMN by_code; PRAGMA user_version=1;";
+        store.connection.execute_batch(&format!("{first} {row};")).unwrap();
+        drop(store);
+        for _ in 0..2 {
+            let sessions = Sqlite::open(dir.path()).unwrap().load().unwrap().sessions;
+            assert_eq!(sessions.len(), 1);
+            assert!(!sessions[0].by_code && sessions[0].state == State::Active);
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum NotKept {
 type Done = Box<dyn FnOnce(Result<Outcome, NotKept>) + Send>;
 
 enum Job {
-    Change(Change, Done),
+    Change(Box<Change>, Done),
     Session(SessionId, Box<dyn FnOnce(Option<SessionRecord>) + Send>),
     Reports(PublicKey, u32, Box<dyn FnOnce(Vec<Report>) + Send>),
     Stop,
@@ -89,7 +89,7 @@ impl Writer {
     /// Makes a change; `done` runs on the store's thread after it is durable, or not made. Once the store is
     /// closed, `done` is dropped: it may want a lock that the caller holds.
     pub fn submit(&self, change: Change, done: impl FnOnce(Result<Outcome, NotKept>) + Send + 'static) {
-        drop(self.jobs.send(Job::Change(change, Box::new(done))));
+        drop(self.jobs.send(Job::Change(Box::new(change), Box::new(done))));
     }
 
     /// Makes a change and waits.
@@ -175,7 +175,7 @@ fn work(store: &mut dyn Store, queue: &Receiver<Job>, shared: &Shared) -> Result
                     done(Err(NotKept::Full));
                 }
                 Job::Change(change, done) => {
-                    changes.push(change);
+                    changes.push(*change);
                     dones.push(done);
                 }
                 Job::Session(id, done) => {

@@ -22,10 +22,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Action, Grant, Grants, MOST_GRANTS};
-use crate::model::{
-    BootTime, Code, Gather, GrantId, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal, Step,
-};
+use super::{Action, Evictee, Grant, Grants, MOST_GRANTS};
+use crate::model::{BootTime, Cause, Code, Gather, GrantId, KeyId, MacAddr, Origin, Refusal, Step};
 
 /// How long after a start hostapd may take to say that a station which was let in before is still there.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,6 +99,11 @@ impl Air {
         };
     }
 
+    /// The key is another one from now on.
+    fn disown(&mut self, key: KeyId) {
+        self.associations.values_mut().filter(|with| **with == Some(key)).for_each(|with| *with = None);
+    }
+
     fn is_unheard(&self, id: GrantId) -> bool {
         self.unheard.iter().any(|(other, _)| *other == id)
     }
@@ -131,29 +134,40 @@ impl Grants {
         self.held.values().filter_map(|grant| Some((grant.id.key_id(), grant.code.as_ref()?)))
     }
 
-    pub(super) fn give_code(
-        &mut self,
-        id: GrantId,
-        code: Code,
-        lease: Option<Duration>,
-        quota: Option<u64>,
-        now: BootTime,
-    ) {
-        if self.held.contains_key(&id) {
+    /// A grant with a new code.
+    pub(super) fn give_code(&mut self, grant: Grant, now: BootTime) {
+        let Grant { id, origin, incarnation, .. } = grant;
+        let before = self.held.get(&id).cloned();
+        if before.as_ref().is_some_and(|held| held.origin != origin || held.incarnation >= incarnation) {
             return;
         }
-        self.hold(Grant {
-            id,
-            station: None,
-            code: Some(code),
-            origin: Origin::Owner,
-            holder: Holder::Station,
-            incarnation: Incarnation(1),
-            deadline: lease.map(|lease| now + lease),
-            quota,
-        });
-        self.actions.push_back(Action::Codes);
-        self.actions.push_back(Action::Changed { by_hand: true, by_code: true });
+        // Who is here with the code of the join before is nobody's station from now on, and hostapd sends it away.
+        self.air.disown(id.key_id());
+        let was = before.and_then(|held| held.station);
+        self.hold(grant);
+        self.settle(was.into_iter().collect(), BTreeMap::new(), now);
+        self.actions.push_back(Action::Codes { made: Some((id, incarnation)) });
+        self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner, by_code: true });
+    }
+
+    /// The coordinator still wants this grant by code, in this join. Where its code is not here it cannot be made
+    /// good, for nobody else has it: then the join is over.
+    pub(super) fn confirm_code(&mut self, wanted: Grant, now: BootTime) {
+        let wanted = Grant { station: None, ..wanted };
+        let id = wanted.id;
+        match self.held.get(&id) {
+            Some(held) if held.origin != wanted.origin || held.incarnation > wanted.incarnation => {}
+            Some(held) if held.code.is_some() && held.incarnation == wanted.incarnation => {
+                let (station, code) = (held.station, held.code.clone());
+                self.hold(Grant { station, code, ..wanted });
+                self.settle(station.into_iter().collect(), BTreeMap::new(), now);
+            }
+            Some(_) => {
+                self.end([(id, Cause::Replaced)].into(), now);
+                self.report(Evictee::new(wanted, Cause::CodeLost), now, now);
+            }
+            None => self.report(Evictee::new(wanted, Cause::CodeLost), now, now),
+        }
     }
 
     pub(super) fn associated(&mut self, bss: String, station: MacAddr, key: Option<KeyId>, now: BootTime) {
@@ -230,7 +244,7 @@ impl Grants {
             }
         }
         if evicted.is_none() {
-            self.actions.push_back(Action::Codes);
+            self.actions.push_back(Action::Codes { made: None });
         }
     }
 

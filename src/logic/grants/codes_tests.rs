@@ -1,7 +1,7 @@
 //! Grants by code: what they promise, and every short history of two codes, three stations and two access points.
 
 use super::*;
-use crate::model::{PublicKey, SessionId};
+use crate::model::{CodeAsk, Millis, PublicKey, SessionId};
 
 const ONE: GrantId = GrantId([1; 16]);
 const TWO: GrantId = GrantId([2; 16]);
@@ -175,11 +175,91 @@ fn more_codes_than_hostapd_should_try_are_refused() {
     assert_eq!((refusal.word.as_str(), refusal.sentence.contains("1001")), ("too-many-codes", true));
 }
 
+#[test]
+fn the_code_of_the_next_join_takes_the_place_of_the_one_before() {
+    let mut t = Script::new();
+    t.sealed(1);
+    t.associated("ap1", ANNE, Some(HERS));
+    t.words();
+    t.sealed(2);
+    assert_eq!(t.words(), ["withdraw 3 at ..:01", "codes", "changed"]);
+    assert_eq!(t.grants.get(HERS).unwrap().code, Some(Code::new([0x32; 32])));
+    t.sealed(1);
+    assert_eq!(t.words(), Vec::<String>::new(), "a join that is over");
+    t.disassociated("ap1", ANNE);
+    t.associated("ap1", BOB, Some(HERS));
+    assert_eq!(t.words(), ["changed", "enforce 3 at ..:02"], "whatever its address");
+    let digest = t.grants.get(HERS).unwrap().digest_line();
+    assert_eq!(digest, (HERS, Incarnation(2), BY_CODE, Some(QUOTA)));
+    t.input(Input::Take { grant: HERS, incarnation: Some(Incarnation(2)), cause: Cause::Silence });
+    assert_eq!(t.words(), ["step enforcement for ..:02", "changed"]);
+}
+
+#[test]
+fn a_grant_may_change_from_address_to_code_and_back() {
+    let mut t = Script::new();
+    t.input(Input::Give { grants: vec![by_address()], origin: Origin::Coordinator });
+    t.words();
+    t.sealed(2);
+    assert_eq!(t.words(), ["withdraw 3 at ..:01", "codes", "changed"]);
+    t.associated("ap1", ANNE, Some(HERS));
+    t.words();
+    let third = GrantSpec { incarnation: Incarnation(3), station: BOB, ..by_address() };
+    t.input(Input::Give { grants: vec![third], origin: Origin::Coordinator });
+    assert_eq!(
+        t.words(),
+        ["enforce 3 at ..:02", "step enforcement for ..:01", "away ..:01 ap1", "codes", "changed"]
+    );
+    assert_eq!(t.grants.codes().count(), 2);
+}
+
+#[test]
+fn a_code_that_is_wanted_and_lost_ends_its_join() {
+    let mut t = Script::new();
+    t.sealed(1);
+    t.associated("ap1", ANNE, Some(HERS));
+    t.words();
+    let made = |join| {
+        let (code, incarnation) = (Some(Box::new(CodeAsk::Made)), Incarnation(join));
+        Input::Want { grants: vec![GrantSpec { code, incarnation, quota: Some(QUOTA), ..by_address() }] }
+    };
+    t.input(made(1));
+    assert_eq!(t.words(), ["changed"], "it is as wanted");
+    assert_eq!(t.grants.get(HERS).unwrap().code, Some(Code::new([0x31; 32])));
+    t.input(made(2));
+    assert_eq!(
+        t.words(),
+        ["step enforcement for ..:01", "changed", "report 3 code-lost", "changed"],
+        "what is here is the code of the join before"
+    );
+    t.input(made(2));
+    assert_eq!(t.words(), ["report 3 code-lost", "changed"]);
+    assert_eq!(t.grants.get(HERS), None, "nobody is let in by address in its place");
+}
+
+#[test]
+fn the_lease_of_a_code_is_renewed_while_nobody_is_there_with_it() {
+    let mut t = Script::new();
+    t.sealed(1);
+    let lease = Some(Millis(60_000));
+    let spec = GrantSpec { code: Some(Box::new(CodeAsk::Made)), lease, ..by_address() };
+    t.input(Input::Want { grants: vec![spec] });
+    std::iter::from_fn(|| t.grants.poll_action()).for_each(drop);
+    t.wait(Duration::from_secs(50));
+    t.input(Input::Renew { lease: Duration::from_secs(60) });
+    // A restart must not find the time that it had before.
+    assert_eq!(t.grants.poll_action(), Some(Action::Changed { by_hand: false, by_code: true }));
+    t.wait(Duration::from_secs(50));
+    assert_eq!(t.words(), Vec::<String>::new());
+    t.wait(Duration::from_secs(20));
+    assert_eq!(t.words(), ["report 3 expired", "codes", "changed"]);
+}
+
 /// Every history of up to five facts, after both codes were given.
 #[test]
 fn no_short_history_breaks_the_rules_of_codes() {
     type Fact = fn(&mut Script);
-    const FACTS: [Fact; 13] = [
+    const FACTS: [Fact; 14] = [
         |t| t.associated("ap1", ANNE, Some(ONE)),
         |t| t.associated("ap2", ANNE, Some(ONE)),
         |t| t.associated("ap1", BOB, Some(ONE)),
@@ -192,6 +272,7 @@ fn no_short_history_breaks_the_rules_of_codes() {
         |t| t.answer_probe(false),
         |t| t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Owner }),
         |t| t.input(Input::Give { grants: vec![by_address()], origin: Origin::Owner }),
+        |t| t.code_of(ONE, Origin::Owner, Holder::Station, 2),
         |t| t.wait(Duration::from_secs(60)),
     ];
     for history in 0..FACTS.len().pow(5) {
@@ -233,8 +314,24 @@ impl Script {
     }
 
     fn code(&mut self, id: GrantId) {
-        let code = Code::new([id.0[0]; 32]);
-        self.input(Input::GiveCode { id, code, lease: None, quota: Some(QUOTA) });
+        let (origin, holder) = (Origin::Owner, Holder::Station);
+        self.code_of(id, origin, holder, 1);
+    }
+
+    /// A code of a session of the coordinator, for this join.
+    fn sealed(&mut self, join: u32) {
+        self.code_of(HERS, Origin::Coordinator, by_address().holder, join);
+    }
+
+    fn code_of(&mut self, id: GrantId, origin: Origin, holder: Holder, join: u32) {
+        let (code, incarnation) = (Code::new([id.0[0] << 4 | join as u8; 32]), Incarnation(join));
+        let (lease, quota) = (None, Some(QUOTA));
+        let held = self.grants.get(id).map(|held| held.incarnation);
+        if held.is_none_or(|held| held < incarnation) {
+            // Whoever is there with the one before.
+            self.air.values_mut().filter(|with| **with == Some(id.key_id())).for_each(|with| *with = None);
+        }
+        self.input(Input::GiveCode { id, code, origin, holder, incarnation, lease, quota });
     }
 
     fn input(&mut self, input: Input) {
@@ -302,7 +399,7 @@ impl Script {
                     // The wave's step Association reads the codes.
                     self.read = self.grants.codes().map(|(key, _)| key).collect();
                 }
-                Action::Codes => self.read = self.grants.codes().map(|(key, _)| key).collect(),
+                Action::Codes { .. } => self.read = self.grants.codes().map(|(key, _)| key).collect(),
                 Action::TurnAway { bss, station } => {
                     turned_away.insert((station, bss));
                 }
@@ -345,7 +442,8 @@ impl Script {
 
 fn by_address() -> GrantSpec {
     let holder = Holder::Terminal { key: PublicKey([0; 32]), session: SessionId([0; 16]) };
-    GrantSpec { id: HERS, lease: None, quota: None, holder, station: ANNE, incarnation: Incarnation(1) }
+    let incarnation = Incarnation(1);
+    GrantSpec { id: HERS, code: None, lease: None, quota: None, holder, station: ANNE, incarnation }
 }
 
 fn word(action: &Action) -> String {
@@ -375,7 +473,7 @@ fn word(action: &Action) -> String {
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
         Action::TurnAway { bss, station } => format!("away {} {bss}", short(*station)),
         Action::Probe { station, .. } => format!("probe {}", short(*station)),
-        Action::Codes => "codes".into(),
+        Action::Codes { .. } => "codes".into(),
         Action::Changed { .. } => "changed".into(),
         Action::Refresh { .. } => "refresh".into(),
         Action::Rebuild => "rebuild".into(),

@@ -290,7 +290,9 @@ impl World {
                     }
                 }
                 Action::Rebuild | Action::Changed { .. } => {}
-                Action::Codes | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
+                Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => {
+                    panic!("there is no code")
+                }
             }
         }
         let told: BTreeMap<MacAddr, GrantId> =
@@ -367,13 +369,14 @@ fn word(action: &Action) -> String {
         }
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
         Action::Changed { .. } => "changed".into(),
-        Action::Codes | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
+        Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
     }
 }
 
 fn spec(id: GrantId, station: MacAddr, incarnation: u32) -> GrantSpec {
     GrantSpec {
         id,
+        code: None,
         lease: Some(Millis::from(LEASE)),
         quota: None,
         holder: Holder::Terminal { key: PublicKey([0; 32]), session: SessionId([0; 16]) },
