@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    BootId, Cause, CodeAsk, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, Message, MessageId, PublicKey,
-    Refusal, Report,
+    BootId, Cause, CodeAsk, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, Message, MessageId,
+    PublicKey, Refusal, Report,
 };
 use crate::wire::gateway::{Announce, FromGateway};
 use crate::wire::hello::LinkNonce;

@@ -16,10 +16,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::bytes;
 use super::cbor::{self, CborError};
 use super::hello::{LinkNonce, Proof};
 use super::sign::{BadSignature, Domain, Identity, service_id, verify};
+use crate::model::bytes;
 use crate::model::{
     Audience, Author, Message, MessageId, Millis, PublicKey, ServiceId, SessionId, Signature,
 };

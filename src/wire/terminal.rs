@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::directory::SignedDirectory;
 use super::push::SignedMessage;
 use crate::model::{
-    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, MessageId, Millis, Offer, Refusal, Region,
-    SealedCode, ServiceId, SessionId, Ssid,
+    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, MessageId, Millis, Offer, Refusal,
+    Region, SealedCode, ServiceId, SessionId, Ssid,
 };
 
 /// From terminal to coordinator.

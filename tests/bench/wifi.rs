@@ -40,7 +40,8 @@ const CONFIGURATION: &str = include_str!("../hwsim/code_join/hostapd.conf");
 const ROUNDS: usize = 40;
 /// Codes of others: hostapd reads them all again for a new one, and tries them in turn when somebody joins.
 const OTHERS: usize = 100;
-const PUSHES: usize = 20;
+/// A terminal shows sixteen at once and then one a minute.
+const PUSHES: usize = 15;
 
 fn main() {
     let load_before = load();

@@ -89,7 +89,7 @@ pub fn terminate_cause(cause: Cause) -> u32 {
         Cause::Expired => terminate::SESSION_TIMEOUT,
         Cause::Owner => terminate::ADMIN_RESET,
         // "The NAS ended the session for a non-error reason not otherwise listed".
-        Cause::Quota | Cause::NotWanted => terminate::NAS_REQUEST,
+        Cause::Quota | Cause::NotWanted | Cause::CodeLost => terminate::NAS_REQUEST,
         // "To allocate the port to a higher priority use".
         Cause::Replaced => terminate::PORT_PREEMPTED,
     }

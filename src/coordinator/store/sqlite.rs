@@ -482,7 +482,8 @@ mod tests {
         let store = Sqlite::open(dir.path()).unwrap();
         let row = "INSERT INTO session(id, gateway, terminal, station, bssid, grant_id, incarnation, state) \
             VALUES(zeroblob(16), zeroblob(32), zeroblob(32), zeroblob(6), zeroblob(6), zeroblob(16), 1, 'active')";
-        let first = "ALTER TABLE session DROP COLUMN by_code; PRAGMA user_version=1;";
+        let first = "ALTER TABLE session DROP COLUMN by_code; DROP TABLE message; DROP TABLE message_taken; \
+                     PRAGMA user_version=1;";
         store.connection.execute_batch(&format!("{first} {row};")).unwrap();
         drop(store);
         for _ in 0..2 {
