@@ -321,3 +321,99 @@ fn radclient(lab: &Lab, command: &str, from: IpAddr, attributes: &str, secret: &
     let said = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&said).into_owned()
 }
+
+const USERS: &str = "nemo Cleartext-Password := \"arctangent\"
+\tSession-Timeout = 3600, Idle-Timeout = 300, Acct-Interim-Interval = 60, ChilliSpot-Max-Total-Octets = 4000000,
+\tClass = 0x6162, Class += 0x6364, Reply-Message = \"Welcome\"
+brief Cleartext-Password := \"a-long-one-of-more-than-16-octets\"
+\tSession-Timeout = 2
+idle Cleartext-Password := \"0\"
+\tIdle-Timeout = 3
+oneway Cleartext-Password := \"0\"
+\tChilliSpot-Max-Output-Octets = 1
+";
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn what_a_server_says_to_a_name_and_a_password_is_granted() {
+    let lab = Lab::with_stations(2);
+    let server = FreeRadius::start(&lab.internet, FIRST, lab.path(), USERS);
+    let mut gateway = Gateway::start(&lab, &settings(lab.path(), &[FIRST], QUICK));
+    let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+    let said = by_name(&gateway, &anne.mac_text(), "nemo", "arctangent");
+    assert!(said.contains("for 1 h, up to 4.0 MB") && said.contains("Welcome"), "{said}");
+    assert!(anne.reaches(lab::INTERNET_V4));
+    let rows = gateway.ask(json!({"verb": "grants"}));
+    assert_eq!(rows[0]["quota"], 4_000_000, "{rows}");
+    let start = wait_for("the start", SOON, || server.of_kind("Start").pop());
+    assert_eq!((start["User-Name"].as_str(), start["Acct-Authentic"].as_str()), ("nemo", "RADIUS"));
+    // Both classes; the server writes each in a line of its own.
+    assert_eq!(
+        server.text().matches("Class = 0x61").count() + server.text().matches("Class = 0x63").count(),
+        2
+    );
+
+    // It is nemo's after a restart, too.
+    gateway.program.terminate(SOON);
+    gateway.again();
+    let start = wait_for("the start", SOON, || Some(server.of_kind("Start")).filter(|all| all.len() == 2));
+    assert_eq!(start[1]["User-Name"], "nemo");
+
+    for (name, password, word) in [
+        ("nemo", "wrong", "says no: Welcome"),
+        ("nobody", "arctangent", "says no"),
+        ("oneway", "0", "ChilliSpot-Max-Total-Octets"),
+        ("nemo", "", "a password has 1 to 128 bytes"),
+        ("", "x", "a name has 1 to 253 bytes"),
+    ] {
+        let said = by_name(&gateway, &bob.mac_text(), name, password);
+        assert!(said.contains(word), "{name}: {said}");
+    }
+    assert!(bob.is_cut_off(lab::INTERNET_V4));
+
+    by_name(&gateway, &bob.mac_text(), "brief", "a-long-one-of-more-than-16-octets");
+    assert!(bob.reaches(lab::INTERNET_V4));
+    wait_until("its time to be over", SOON, || {
+        server.of_kind("Stop").iter().any(|stop| stop["Acct-Terminate-Cause"] == "Session-Timeout")
+    });
+    assert!(bob.is_cut_off(lab::INTERNET_V4));
+    by_name(&gateway, &bob.mac_text(), "idle", "0");
+    wait_until("it to be idle", SOON, || {
+        server.of_kind("Stop").iter().any(|stop| stop["Acct-Terminate-Cause"] == "Idle-Timeout")
+    });
+    assert!(bob.is_cut_off(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V4));
+    assert!(!gateway.program.lines().iter().any(|line| line.contains("arctangent")), "no password is logged");
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn nobody_is_let_in_while_no_server_answers_or_one_that_does_not_sign() {
+    let lab = Lab::with_stations(1);
+    let mut server = FreeRadius::start(&lab.internet, FIRST, lab.path(), USERS);
+    let gateway = Gateway::start(&lab, &settings(lab.path(), &[FIRST], QUICK));
+    let anne = &lab.stations[0];
+    server.program.kill();
+    let said = by_name(&gateway, &anne.mac_text(), "nemo", "arctangent");
+    assert!(said.contains("no RADIUS server has answered"), "{said}");
+    // As Debian 12 installs it.
+    server.signs_nothing();
+    server.again();
+    wait_until("the answer to be refused", Duration::from_secs(60), || {
+        let said = by_name(&gateway, &anne.mac_text(), "nemo", "arctangent");
+        said.contains("an answer was not used: it has no Message-Authenticator")
+    });
+    assert!(anne.is_cut_off(lab::INTERNET_V4));
+    let finding = word(&findings(&gateway), "radius-access");
+    assert!(finding["found"].to_string().contains("no Message-Authenticator"), "{finding}");
+}
+
+/// What `wayleave grant --radius` says.
+fn by_name(gateway: &Gateway, mac: &str, name: &str, password: &str) -> String {
+    let mut command = std::process::Command::new(support::daemons::WAYLEAVE);
+    command.args(["grant", mac, "--radius", name, "--socket"]).arg(gateway.socket());
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("the program starts");
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{password}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}

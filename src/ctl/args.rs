@@ -185,6 +185,11 @@ pub struct GrantArgs {
     #[cfg(feature = "qr")]
     #[arg(long, value_name = "FILE", requires = "code", conflicts_with = "stations")]
     pub svg: Option<PathBuf>,
+    /// Ask a RADIUS server: this name, with the password in the first line of standard input; it says how long and how
+    /// much
+    #[cfg(feature = "radius")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["code", "lease", "quota"])]
+    pub radius: Option<String>,
     /// How long, as 90s, 15m, 2h or 7d; for good if absent
     #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
     pub lease: Option<Millis>,

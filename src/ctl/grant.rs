@@ -28,12 +28,66 @@ pub(super) fn run(door: &Door, asked: GrantArgs, output: &mut Output<'_>) -> Res
         }
         return Ok(());
     }
+    #[cfg(feature = "radius")]
+    if let Some(name) = asked.radius {
+        return radius::run(door, &stations, name, output);
+    }
     let grants = stations.iter().map(|station| GrantAsk { station: *station, lease, quota }).collect();
     output
         .ask(door, &GatewayRequest::Grant { grants }, |granted: &Vec<Granted>, output| {
             show(granted, &terms, output)
         })
         .map(drop)
+}
+
+#[cfg(feature = "radius")]
+mod radius {
+    //! For a name and a password.
+
+    use std::io::{self, BufRead, Read};
+    use std::time::Duration;
+
+    use zeroize::Zeroizing;
+
+    use super::{Failure, Output, terms};
+    use crate::ctl::client::Door;
+    use crate::model::{MacAddr, Secret};
+    use crate::wire::local::{GatewayRequest, GrantedRadius};
+
+    /// Several servers may be asked several times.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    pub(super) fn run(
+        door: &Door,
+        stations: &[MacAddr],
+        name: String,
+        output: &mut Output<'_>,
+    ) -> Result<(), Failure> {
+        let &[station] = stations else {
+            return Err(Failure::usage("--radius lets one station in; name one".to_owned()));
+        };
+        let door = Door { deadline: PATIENCE, ..door.clone() };
+        let request = GatewayRequest::GrantRadius { station, name, password: password()? };
+        output.ask(&door, &request, show).map(drop)
+    }
+
+    /// The first line of standard input.
+    fn password() -> Result<Secret, Failure> {
+        let mut line = Zeroizing::new(String::with_capacity(4096));
+        // What is longer is no password.
+        let input = io::stdin().lock().take(4096).read_line(&mut line);
+        input.map_err(|error| Failure::failed("input", error))?;
+        Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
+    }
+
+    fn show(granted: &GrantedRadius, output: &mut Output<'_>) -> io::Result<()> {
+        let terms = terms(granted.lease, granted.quota);
+        writeln!(output.out, "{}  grant {}  {terms}", granted.station, granted.id)?;
+        match &granted.message {
+            Some(message) => writeln!(output.out, "{}", crate::ctl::table::plain(message)),
+            None => Ok(()),
+        }
+    }
 }
 
 fn terms(lease: Option<Millis>, quota: Option<u64>) -> String {

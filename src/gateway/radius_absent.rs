@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::effects::Gateway;
 use crate::adapters::nftables::Enforced;
 use crate::config::gateway::Settings;
+use crate::host::control::Reply;
 use crate::logic::grants::{Grant, Target};
-use crate::model::{BootTime, GrantId, MacAddr, Traffic};
+use crate::model::{BootTime, GrantId, MacAddr, Refusal, Secret, Traffic};
 use crate::wire::local::Finding;
 
 /// Nobody has one.
@@ -35,6 +36,10 @@ impl Radius {
 
 #[allow(clippy::unused_self)]
 impl Gateway {
+    pub fn radius_grant(&mut self, _: MacAddr, _: String, _: Secret, reply: Reply, _: BootTime) {
+        reply.refuse(Refusal::new("no-radius", "this program was built without RADIUS"));
+    }
+
     pub fn radius_begin(&mut self, _: BootTime) {}
 
     pub fn radius_enforced(

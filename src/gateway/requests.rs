@@ -8,7 +8,9 @@ use super::sealing::codes_unwritten;
 use crate::host::clock;
 use crate::host::control::{Asked, Reply, line};
 use crate::logic::grants::{self, Grant};
-use crate::model::{BootTime, Cause, Code, GrantSpec, Holder, Incarnation, MacAddr, Millis, Origin, Refusal};
+use crate::model::{
+    BootTime, Cause, Code, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Millis, Origin, Refusal,
+};
 use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Target};
 use crate::wire::sign::{new_grant_id, random};
 
@@ -22,6 +24,9 @@ impl Gateway {
             GatewayRequest::Stations => reply.ok(self.station_rows()),
             GatewayRequest::Grants => reply.ok(self.grant_rows(now)),
             GatewayRequest::Grant { grants } => self.grant(&grants, reply, now),
+            GatewayRequest::GrantRadius { station, name, password } => {
+                self.radius_grant(station, name, password, reply, now);
+            }
             GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
             GatewayRequest::Evict { target } => self.evict(target, reply, now),
             #[cfg(feature = "push")]
@@ -55,22 +60,32 @@ impl Gateway {
         }
         let granted: Vec<Granted> =
             specs.iter().map(|spec| Granted { id: spec.id, station: spec.station }).collect();
+        match self.give_by_hand(specs, now) {
+            Ok(()) => reply.ok(granted),
+            Err(refusal) => reply.refuse(refusal),
+        }
+    }
+
+    /// Gives what was checked; all of it, or nothing where the kernel refuses.
+    pub fn give_by_hand(&mut self, specs: Vec<GrantSpec>, now: BootTime) -> Result<(), Refusal> {
+        let ids: Vec<GrantId> = specs.iter().map(|spec| spec.id).collect();
         self.refused = false;
         self.grants.handle_input(grants::Input::Give { grants: specs, origin: Origin::Owner }, now);
         self.settle(now);
-        if self.refused {
-            for one in &granted {
-                let input = grants::Input::Take { grant: one.id, incarnation: None, cause: Cause::Owner };
-                self.grants.handle_input(input, now);
-            }
-            let sentence =
-                "the kernel refused to let them in; nothing was granted; see the log and `wayleave doctor`";
-            return reply.refuse(Refusal::new("kernel-refused", sentence));
+        if !self.refused {
+            return Ok(());
         }
-        reply.ok(granted);
+        for grant in ids {
+            let input = grants::Input::Take { grant, incarnation: None, cause: Cause::Owner };
+            self.grants.handle_input(input, now);
+        }
+        let sentence =
+            "the kernel refused to let them in; nothing was granted; see the log and `wayleave doctor`";
+        Err(Refusal::new("kernel-refused", sentence))
     }
 
-    fn check(&self, specs: &[GrantSpec]) -> Result<(), Refusal> {
+    /// Whether grants by hand would be taken.
+    pub fn check(&self, specs: &[GrantSpec]) -> Result<(), Refusal> {
         self.grants.check(specs)?;
         for spec in specs {
             if self.world.is_ours(spec.station) {

@@ -44,9 +44,23 @@ impl FreeRadius {
         self.program = launch(&self.netns, &self.dir);
     }
 
+    /// From its next start on its answers about access have no Message-Authenticator.
+    #[track_caller]
+    pub fn signs_nothing(&self) {
+        let path = self.dir.join("radiusd.conf");
+        let text = fs::read_to_string(&path).expect("it is there");
+        fs::write(&path, text.replace("Message-Authenticator := 0x00", "Reply-Message += \"\""))
+            .expect("writable");
+    }
+
+    /// All that it has written down of what it was told.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.dir.join("detail")).unwrap_or_default()
+    }
+
     /// What it was told, in its order.
     pub fn records(&self) -> Vec<Record> {
-        let text = fs::read_to_string(self.dir.join("detail")).unwrap_or_default();
+        let text = self.text();
         let entries = text.split("\n\n").filter(|entry| entry.contains('='));
         entries
             .map(|entry| {

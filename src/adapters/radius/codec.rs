@@ -87,6 +87,11 @@ pub enum Malformed {
 }
 
 impl Packet {
+    /// An accept that says nothing.
+    pub fn empty() -> Self {
+        Self { code: Code::ACCESS_ACCEPT, identifier: 0, authenticator: [0; 16], attributes: Vec::new() }
+    }
+
     /// From a datagram. Whether it is to be believed is another question.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         if datagram.len() < HEADER {

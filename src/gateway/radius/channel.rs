@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::radius::attribute::{Attribute, number};
-use crate::adapters::radius::codec::{self, Authenticator, Code};
+use crate::adapters::radius::codec::{self, Authenticator, Code, Packet};
 use crate::adapters::radius::{Peer, receive};
 use crate::logic::radius::{Action, Input, Patience, Requests, Ticket, Worth};
 use crate::model::{BootTime, Secret};
@@ -27,8 +27,8 @@ pub(super) struct Record {
 
 /// How a request ended.
 pub(super) enum Outcome {
-    Answered,
-    Lost(Worth),
+    Answered(Ticket, Packet),
+    Lost(Ticket, Worth),
 }
 
 /// Requests of one kind.
@@ -40,6 +40,8 @@ pub(super) struct Channel {
     /// What the answer to each packet that is on its way must fit.
     flights: BTreeMap<(usize, u8), Authenticator>,
     next: u64,
+    /// What came last, until it is known whose it is.
+    answer: Option<Packet>,
     /// Answers that were not to be believed, and what was wrong with the last one.
     pub refused: u64,
     pub refusal: Option<String>,
@@ -56,6 +58,7 @@ impl Channel {
             records: BTreeMap::new(),
             flights: BTreeMap::new(),
             next: 0,
+            answer: None,
             refused: 0,
             refusal: None,
         }
@@ -98,6 +101,7 @@ impl Channel {
         match codec::read_answer(datagram, secret, asked) {
             Ok(packet) if answers(packet.code, self.code) => {
                 self.flights.remove(&(server, identifier));
+                self.answer = Some(packet);
                 self.requests.handle_input(Input::Answered { server, identifier }, now);
             }
             Ok(packet) => self.refuse(format!("it has code {}", packet.code.0)),
@@ -142,14 +146,16 @@ impl Channel {
                 }
                 Action::Done { ticket } => {
                     self.records.remove(&ticket);
-                    return Some(Outcome::Answered);
+                    if let Some(answer) = self.answer.take() {
+                        return Some(Outcome::Answered(ticket, answer));
+                    }
                 }
                 Action::Superseded { ticket } => {
                     self.records.remove(&ticket);
                 }
                 Action::Lost { ticket, worth } => {
                     self.records.remove(&ticket);
-                    return Some(Outcome::Lost(worth));
+                    return Some(Outcome::Lost(ticket, worth));
                 }
             }
         }

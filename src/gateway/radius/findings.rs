@@ -14,6 +14,9 @@ pub(in crate::gateway) fn findings(gateway: &Gateway) -> Vec<Finding> {
     if radius.accounts.is_used() {
         findings.push(channel("radius-accounting", "sessions are told to", &radius.accounts));
     }
+    if radius.access.is_used() {
+        findings.push(channel("radius-access", "names and passwords are shown to", &radius.access));
+    }
     if let Some(address) = radius.settings.disconnect {
         findings.push(match &radius.asked.failure {
             None => finding(

@@ -1,8 +1,9 @@
-//! RADIUS: servers are told of sessions, and may end them.
+//! RADIUS: servers are told of sessions, may end them, and say what a name and a password are worth.
 //!
-//! `record.rs` has what a server is told, `channel.rs` how it gets there, `disconnect.rs` what servers ask of us,
-//! `keep.rs` what survives, `findings.rs` what the doctor says. What is a session is decided in
-//! `logic/accounting.rs`, when something is sent in `logic/radius.rs`. Without the feature: `radius_absent.rs`.
+//! `record.rs` has what a server is told, `access.rs` what it is asked, `channel.rs` how that gets there,
+//! `disconnect.rs` what servers ask of us, `keep.rs` what survives, `findings.rs` what the doctor says. What is a
+//! session is decided in `logic/accounting.rs`, when something is sent in `logic/radius.rs`. Without the feature:
+//! `radius_absent.rs`.
 //!
 //! hostapd can ask and tell a server as well. It knows neither our grants nor what the kernel counts: whoever lets
 //! both tell a server of the same stations is told twice.
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use self::access::Waiting;
 use self::channel::{Channel, Outcome, Record};
 use self::disconnect::Asked;
 use self::keep::{Running, Terms};
@@ -27,6 +29,7 @@ use crate::logic::radius::{EVERYTHING, Patience, Worth};
 use crate::model::{BootTime, Cause, Gather, GrantId, MacAddr, Traffic};
 use crate::wire::sign::random;
 
+mod access;
 mod channel;
 mod disconnect;
 mod findings;
@@ -49,6 +52,10 @@ pub(super) struct Radius {
     settings: RadiusSettings,
     nas_identifier: String,
     accounts: Channel,
+    access: Channel,
+    /// Who asked what; questions asked so far.
+    waiting: Waiting,
+    questions: u64,
     accounting: Accounting,
     /// Acct-Session-Id begins with it: those of other runs are others.
     run: u32,
@@ -73,6 +80,8 @@ struct Place {
 pub(super) enum Heard {
     /// An answer about accounting, from the server at this place.
     Account(usize, Vec<u8>),
+    /// An answer about access, from the server at this place.
+    Access(usize, Vec<u8>),
     /// A request, from there.
     Asked(SocketAddr, Vec<u8>),
 }
@@ -82,6 +91,7 @@ pub(super) async fn next(radius: Option<&Radius>) -> Heard {
     let Some(radius) = radius else { return std::future::pending().await };
     tokio::select! {
         (server, datagram) = radius.accounts.receive() => Heard::Account(server, datagram),
+        (server, datagram) = radius.access.receive() => Heard::Access(server, datagram),
         (from, datagram) = radius.asked.receive() => Heard::Asked(from, datagram),
     }
 }
@@ -97,11 +107,15 @@ impl Radius {
         let own = settings.radius.clone()?;
         let patience = Patience { first: own.timeout, tries: own.tries, most: MOST_KEPT };
         let accounts = own.servers.iter().filter_map(|one| Some((one.accounting?, one.secret.clone())));
+        let access = own.servers.iter().filter_map(|one| Some((one.authentication?, one.secret.clone())));
         let Running { told, unsent } = keep::load_running(&settings.runtime_dir);
         let name = if own.nas_identifier.is_empty() { &settings.name } else { &own.nas_identifier };
         let mut radius = Self {
             nas_identifier: name.clone(),
             accounts: Channel::new(Code::ACCOUNTING_REQUEST, accounts.collect(), patience),
+            access: Channel::new(Code::ACCESS_REQUEST, access.collect(), patience),
+            waiting: Waiting::new(),
+            questions: 0,
             accounting: Accounting::new(told),
             run: u32::from_be_bytes(random()),
             places: BTreeMap::new(),
@@ -180,12 +194,13 @@ impl Radius {
 
     fn due(&self) -> Option<BootTime> {
         let accounts = self.accounts.requests.poll_timeout();
-        let all = [accounts, self.accounting.poll_timeout(), self.keep_at, self.asked.again_at];
+        let access = self.access.requests.poll_timeout();
+        let all = [accounts, access, self.accounting.poll_timeout(), self.keep_at, self.asked.again_at];
         all.into_iter().flatten().min()
     }
 
     fn count(&mut self, outcome: &Outcome) {
-        if let Outcome::Lost(worth) = outcome {
+        if let Outcome::Lost(_, worth) = outcome {
             *self.lost.entry(*worth).or_default() += 1;
             tracing::warn!(?worth, "more waits for the RADIUS servers than is kept: one is lost");
         }
@@ -315,6 +330,17 @@ impl Gateway {
             }
             return true;
         }
+        match radius.access.carry_out() {
+            Some(Outcome::Answered(ticket, answer)) => {
+                self.radius_answered(ticket, &answer, now);
+                return true;
+            }
+            Some(Outcome::Lost(ticket, _)) => {
+                self.radius_unanswered(ticket);
+                return true;
+            }
+            None => {}
+        }
         let Some(outcome) = radius.accounts.carry_out() else { return false };
         radius.count(&outcome);
         radius.keep_soon(now);
@@ -344,6 +370,7 @@ impl Gateway {
     pub fn radius_timeout(&mut self, now: BootTime) {
         let Some(radius) = &mut self.radius else { return };
         radius.accounts.requests.handle_timeout(now);
+        radius.access.requests.handle_timeout(now);
         radius.accounting.handle_timeout(now);
         if radius.asked.again_at.is_some_and(|at| at <= now) {
             radius.asked.listen(radius.settings.disconnect, now);
@@ -358,6 +385,7 @@ impl Gateway {
         let Some(radius) = &mut self.radius else { return };
         match heard {
             Heard::Account(server, datagram) => radius.accounts.heard(server, &datagram, now),
+            Heard::Access(server, datagram) => radius.access.heard(server, &datagram, now),
             Heard::Asked(from, datagram) => self.radius_asked(from, &datagram, now),
         }
     }

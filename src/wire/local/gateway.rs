@@ -26,6 +26,15 @@ pub enum GatewayRequest {
         /// What is granted, in one kernel transaction.
         grants: Vec<GrantAsk>,
     },
+    /// A grant of what a RADIUS server says to a name and a password; [`GrantedRadius`].
+    GrantRadius {
+        /// For whom.
+        station: MacAddr,
+        /// User-Name.
+        name: String,
+        /// What the server knows of it.
+        password: Secret,
+    },
     /// A grant by hand for whoever comes with a code of its own; [`GrantedCode`].
     GrantCode {
         /// For so long; absent: until taken back.
@@ -79,6 +88,24 @@ pub struct Granted {
     pub id: GrantId,
     /// The station.
     pub station: MacAddr,
+}
+
+/// A grant that a RADIUS server has given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedRadius {
+    /// Its id.
+    pub id: GrantId,
+    /// The station.
+    pub station: MacAddr,
+    /// For so long; absent: until taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Millis>,
+    /// So many layer-3 bytes, both directions together; absent: without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
+    /// What the server wants to be shown, escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// A grant that waits for whoever comes with its code.

@@ -17,7 +17,7 @@ pub use coordinator::{
 };
 pub use gateway::{
     CodeNetwork, Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted,
-    GrantedCode, Layout, LinkState, Severity, StationRow, Target,
+    GrantedCode, GrantedRadius, Layout, LinkState, Severity, StationRow, Target,
 };
 pub use message::{MessageAsk, MessageRow};
 pub use terminal::{AccessRow, TerminalRequest, TerminalStatus};
