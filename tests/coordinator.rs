@@ -14,12 +14,15 @@ mod link_client;
 use std::time::{Duration, Instant};
 
 use harness::*;
-use link_client::{Gateway, SOON, Terminal, bssid, link, station};
+use link_client::{Gateway, SOON, Terminal, bssid, link, seen, station};
 use serde_json::{Value, json};
-use wayleave::model::{Cause, GrantsDigest, Incarnation, Millis};
+use wayleave::model::{
+    BeaconEpoch, BeaconSecret, Cause, Credential, GrantsDigest, Incarnation, Millis, ServiceId, Ssid,
+};
+use wayleave::wire::beacon::{Announcement, HeardBeacon};
 use wayleave::wire::claim::ClaimToken;
 use wayleave::wire::directory::DirectoryPart;
-use wayleave::wire::gateway::{FromGateway, Presence, ToGateway, grants_digest};
+use wayleave::wire::gateway::{BeaconReport, FromGateway, Presence, SharedNetwork, ToGateway, grants_digest};
 use wayleave::wire::hello::Role;
 use wayleave::wire::notice::NoticeBody;
 use wayleave::wire::sign::{Identity, service_id};
@@ -176,6 +179,60 @@ async fn a_directory_is_signed_told_by_difference_and_the_same_after_a_restart()
     let mut terminal = Terminal::up(coordinator.door, &Identity::generate()).await;
     let again = terminal.directory("lyon", Some(third.version), 0).await.open(key).unwrap();
     assert_eq!((again.version, listed(&again)), (third.version, vec![]), "who was gone is known still");
+}
+
+#[tokio::test]
+async fn who_was_near_is_told_more_and_who_shows_something_else_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(dir.path(), &format!("{QUICK}[limits]\nlookups_per_minute = 30\n"));
+    let (mut gateway, _) = coordinator.gateway(1).await;
+    let (secret, epoch, service) = (BeaconSecret::new([7; 32]), BeaconEpoch([8; 8]), service_id(gateway.key));
+    let network = SharedNetwork {
+        ssid: Ssid::new("cafe").unwrap(),
+        codes: false,
+        bssids: vec![bssid(1)],
+        credential: Credential::Open,
+    };
+    let report = BeaconReport { slot: 7, epoch, secret: secret.clone(), into_ms: 0, slot_ms: 300_000 };
+    gateway.share_with(None, network, Some(report)).await;
+    let heard = |service, slot, secret: &BeaconSecret| {
+        let said = Announcement { service, room: true, epoch, slot, tariff: None };
+        HeardBeacon::find(&said.prove(secret, bssid(1)).element())
+    };
+    let now = heard(service, 7, &secret);
+    let mut terminal = Terminal::up(coordinator.door, &Identity::generate()).await;
+    let named = async |terminal: &mut Terminal, beacon: &Option<HeardBeacon>| -> Vec<String> {
+        let candidates = terminal.look_up(vec![seen(bssid(1), "cafe", beacon.clone())]).await.unwrap();
+        candidates.into_iter().map(|candidate| candidate.name).collect()
+    };
+    until(async || named(&mut terminal, &None).await == [""]).await;
+    assert_eq!(named(&mut terminal, &now).await, ["Corner"]);
+    assert_eq!(named(&mut terminal, &heard(service, 6, &secret)).await, ["Corner"], "a scan takes time");
+    let false_ones = [
+        heard(service, 4, &secret),
+        heard(service, 7, &BeaconSecret::new([9; 32])),
+        heard(ServiceId([1; 16]), 7, &secret),
+    ];
+    for beacon in &false_ones {
+        assert_eq!(named(&mut terminal, beacon).await, [""; 0]);
+        terminal.want_after(bssid(1), station(1), beacon.clone()).await;
+        let refused = terminal.answer().await.unwrap_err();
+        assert!(refused.word.starts_with("beacon-"), "{refused}");
+    }
+    assert_eq!(gateway.notice_within(Duration::from_millis(300)).await, None, "it heard of nobody");
+    terminal.want_after(bssid(1), station(1), now).await;
+    let notice = gateway.notice().await;
+    gateway.acknowledge(&notice).await;
+    terminal.answer().await.unwrap();
+
+    let mut asked = 0;
+    let refused = loop {
+        match terminal.look_up(Vec::new()).await {
+            Ok(_) => asked += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(refused.word == "too-often" && asked < 30, "{refused} after {asked}");
 }
 
 #[tokio::test]

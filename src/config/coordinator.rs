@@ -72,6 +72,8 @@ struct LimitsFragment {
     hellos_per_minute: Option<u32>,
     claims_per_hour: Option<u32>,
     joins_per_minute: Option<u32>,
+    lookups_per_minute: Option<u32>,
+    lookups_per_address: Option<u32>,
     sessions_per_terminal: Option<u32>,
 }
 
@@ -162,6 +164,10 @@ pub struct Limits {
     pub claims_per_hour: u32,
     /// Joins a minute of one terminal.
     pub joins_per_minute: u32,
+    /// Questions which of some access points give access, of one terminal.
+    pub lookups_per_minute: u32,
+    /// The same, of all terminals at one address: many share a telephone company's.
+    pub lookups_per_address: u32,
     /// Sessions at once of one terminal.
     pub sessions_per_terminal: u32,
 }
@@ -242,6 +248,20 @@ impl Settings {
                     30,
                     1,
                     1_000_000,
+                )?,
+                lookups_per_minute: check.number(
+                    "limits.lookups_per_minute",
+                    limits.lookups_per_minute,
+                    60,
+                    1,
+                    1_000_000,
+                )?,
+                lookups_per_address: check.number(
+                    "limits.lookups_per_address",
+                    limits.lookups_per_address,
+                    6000,
+                    1,
+                    10_000_000,
                 )?,
                 sessions_per_terminal: check.number(
                     "limits.sessions_per_terminal",

@@ -184,7 +184,7 @@ impl Settings {
 }
 
 fn given(ap: ApFragment) -> SeenAp {
-    SeenAp { ssid: ap.ssid, bssid: ap.bssid, freq_mhz: 0, signal_dbm: 0 }
+    SeenAp { ssid: ap.ssid, bssid: ap.bssid, beacon: None, freq_mhz: 0, signal_dbm: 0 }
 }
 
 /// As the kernel has it (`dev_valid_name()` of net/core/dev.c), ASCII only: it becomes part of paths.

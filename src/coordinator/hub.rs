@@ -19,6 +19,8 @@ use crate::wire::sign::Identity;
 
 /// Addresses that are told apart by each limit.
 const ADDRESSES: usize = 100_000;
+/// Terminals that are told apart by the limit of their look-ups.
+const TERMINALS: usize = 100_000;
 
 /// What every task shares.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct Neighbourhood([u8; 8]);
 struct Doors {
     hellos: Limit<Neighbourhood>,
     wrong_claims: Limit<Neighbourhood>,
+    lookups: Limit<PublicKey>,
+    lookups_from: Limit<Neighbourhood>,
     open: BTreeMap<Neighbourhood, u32>,
     all: u32,
 }
@@ -174,6 +178,13 @@ impl Hub {
         self.doors().hellos.take(&address.into(), clock::now())
     }
 
+    /// Takes one look-up of a terminal at an address, or says how long to wait.
+    pub fn take_lookup(&self, terminal: &PublicKey, address: IpAddr, now: BootTime) -> Result<(), Duration> {
+        let mut doors = self.doors();
+        doors.lookups.take(terminal, now)?;
+        doors.lookups_from.take(&address.into(), now)
+    }
+
     /// Whether an address may try another claim code.
     pub fn may_claim(&self, address: IpAddr) -> Result<(), Duration> {
         self.doors().wrong_claims.look(&address.into(), clock::now())
@@ -203,6 +214,16 @@ impl Doors {
             wrong_claims: Limit::new(
                 limits.claims_per_hour,
                 Duration::from_secs(3600) / limits.claims_per_hour,
+                ADDRESSES,
+            ),
+            lookups: Limit::new(
+                limits.lookups_per_minute,
+                Duration::from_secs(60) / limits.lookups_per_minute,
+                TERMINALS,
+            ),
+            lookups_from: Limit::new(
+                limits.lookups_per_address,
+                Duration::from_secs(60) / limits.lookups_per_address,
                 ADDRESSES,
             ),
             open: BTreeMap::new(),

@@ -108,7 +108,7 @@ async fn run(hub: Arc<Hub>, peer: std::net::IpAddr, mut socket: WebSocket) {
                 Role::Gateway => Box::pin(gateway(&hub, &mut socket, key, hello.boot, nonce)).await,
                 Role::Terminal => {
                     drop(hello);
-                    terminal(&hub, &mut socket, key).await
+                    terminal(&hub, &mut socket, key, peer).await
                 }
             };
             gauge.dec();
@@ -372,7 +372,12 @@ struct Following {
 }
 
 /// A terminal's link until it ends.
-async fn terminal(hub: &Arc<Hub>, socket: &mut WebSocket, key: PublicKey) -> Option<Ending> {
+async fn terminal(
+    hub: &Arc<Hub>,
+    socket: &mut WebSocket,
+    key: PublicKey,
+    peer: std::net::IpAddr,
+) -> Option<Ending> {
     let Some((link, mut told)) = hub.core().terminal_up(key, clock::now()) else { return Some(going_away()) };
     let mut following = None;
     let mut bucket = BootTime::default();
@@ -394,7 +399,7 @@ async fn terminal(hub: &Arc<Hub>, socket: &mut WebSocket, key: PublicKey) -> Opt
                 };
                 if let FromTerminal::Heartbeat(heartbeat) = &message {
                     heartbeat_came(hub, &key, &mut following, heartbeat, now);
-                } else if let Some(answer) = answer(hub, key, message, now)
+                } else if let Some(answer) = answer(hub, key, peer, message, now)
                     && let Err(ending) = Box::pin(send(socket, &answer)).await
                 {
                     break ending;
@@ -439,10 +444,22 @@ fn heartbeat_came(
 }
 
 /// What a message is answered with at once.
-fn answer(hub: &Hub, key: PublicKey, message: FromTerminal, now: BootTime) -> Option<ToTerminal> {
+fn answer(
+    hub: &Hub,
+    key: PublicKey,
+    peer: std::net::IpAddr,
+    message: FromTerminal,
+    now: BootTime,
+) -> Option<ToTerminal> {
     match message {
         FromTerminal::Ask { aps, request } => {
-            let aps = hub.core().candidates(&aps);
+            if let Err(wait) = hub.take_lookup(&key, peer, now) {
+                Metrics::count(&hub.metrics.refused, "look-up");
+                let sentence = format!("too many look-ups; one is allowed again in {} s", wait.as_secs() + 1);
+                let refusal = Refusal::new("too-often", sentence);
+                return Some(ToTerminal::Refused { refusal, request });
+            }
+            let aps = hub.core().candidates(&aps, now);
             Some(ToTerminal::Candidates { aps, request })
         }
         FromTerminal::Directory { have, part, region, request } => {
@@ -455,8 +472,8 @@ fn answer(hub: &Hub, key: PublicKey, message: FromTerminal, now: BootTime) -> Op
                 }
             }
         }
-        FromTerminal::Join { bssid, offer, request, station } => {
-            let wanted = Wanted { bssid, station, offer, request };
+        FromTerminal::Join { bssid, beacon, offer, request, station } => {
+            let wanted = Wanted { bssid, beacon, station, offer, request };
             let refusal: Refusal = hub.core().join(key, wanted, now).err()?;
             Metrics::count(&hub.metrics.refused, "join");
             Some(ToTerminal::Refused { refusal, request })

@@ -476,7 +476,7 @@ fn bssid(last: u8) -> Bssid {
 }
 
 fn ap(last: u8, signal_dbm: i16) -> SeenAp {
-    SeenAp { ssid: Ssid::new("net").unwrap(), bssid: bssid(last), freq_mhz: 2412, signal_dbm }
+    SeenAp { ssid: Ssid::new("net").unwrap(), bssid: bssid(last), beacon: None, freq_mhz: 2412, signal_dbm }
 }
 
 fn candidates(lasts: &[u8], request: u64) -> Input {

@@ -38,6 +38,8 @@ pub(super) struct Effects {
     identity: Arc<Identity>,
     /// The key of the latest join, until its answer was opened.
     asking: Option<Asking>,
+    /// By the radio, the last time.
+    seen: Vec<SeenAp>,
     /// Counters when the session began.
     baseline: Moved,
     supplicant: Option<Supplicant>,
@@ -58,6 +60,7 @@ impl Effects {
             interface,
             identity,
             asking: None,
+            seen: Vec::new(),
             baseline: Moved::default(),
             supplicant: None,
             last: None,
@@ -86,7 +89,10 @@ impl Effects {
                 let offer = Some(asking.offer(&self.identity));
                 // Only the answer to the latest question counts.
                 self.asking = Some(asking);
-                self.send(FromTerminal::Join { bssid: to.bssid, offer, request, station: to.station });
+                let seen = self.seen.iter().find(|ap| ap.bssid == to.bssid);
+                let beacon = seen.and_then(|ap| ap.beacon.clone());
+                let (bssid, station) = (to.bssid, to.station);
+                self.send(FromTerminal::Join { bssid, beacon, offer, request, station });
                 Ok(None)
             }
             Action::Beat { access, next } => {
@@ -216,10 +222,11 @@ impl Effects {
 
     async fn scan_results(&mut self) -> Vec<SeenAp> {
         let results = async { self.supplicant().await?.scan_results().await }.await;
-        results.unwrap_or_else(|error| {
+        self.seen = results.unwrap_or_else(|error| {
             self.failed(&error);
             Vec::new()
-        })
+        });
+        self.seen.clone()
     }
 
     async fn remove(&mut self) {

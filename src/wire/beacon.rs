@@ -9,9 +9,10 @@
 //! ```
 
 use ring::hmac;
+use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use crate::model::{BeaconEpoch, BeaconSecret, Bssid, ServiceId};
+use crate::model::{BeaconEpoch, BeaconSecret, Bssid, ServiceId, bytes};
 
 /// Element ID of vendor specific elements (table 9-92).
 pub const VENDOR_SPECIFIC: u8 = 221;
@@ -65,6 +66,11 @@ pub struct Beacon {
     /// Only the gateway, and whom it told its secret, could make it.
     pub token: Token,
 }
+
+/// Our element as somebody heard it, whole, for whoever can check it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HeardBeacon(#[serde(with = "bytes")] Vec<u8>);
 
 /// One element of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +154,25 @@ impl Announcement {
 
     fn tail(&self) -> &[u8] {
         self.tariff.as_ref().map_or(&[], |digest| &digest.0)
+    }
+}
+
+impl HeardBeacon {
+    /// Ours in a list of elements, if there is one.
+    pub fn find(list: &[u8]) -> Option<Self> {
+        let found = elements(list).ok()?.into_iter().find_map(|element| match element {
+            Element::Beacon(beacon) => Some(beacon.element()),
+            Element::Other { .. } => None,
+        });
+        found.map(Self)
+    }
+
+    /// What it says; `None`: it is no element of ours, or of another version.
+    pub fn read(&self) -> Option<Beacon> {
+        match elements(&self.0).ok()?.as_slice() {
+            [Element::Beacon(beacon)] => Some(*beacon),
+            _ => None,
+        }
     }
 }
 
@@ -296,6 +321,10 @@ mod tests {
         assert!(matches!(found[5], Element::Beacon(_)));
         let again: Vec<u8> = found.iter().flat_map(bytes).collect();
         assert_eq!(again, list, "nothing is lost");
+        let heard = HeardBeacon::find(&list).unwrap();
+        assert_eq!(heard.read().map(|beacon| beacon.element()).as_deref(), Some(&BYTES[..]));
+        assert_eq!(HeardBeacon::find(&list[..8]), None);
+        assert_eq!(HeardBeacon(list).read(), None, "one element, and nothing else");
     }
 
     #[test]

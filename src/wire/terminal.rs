@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::beacon::HeardBeacon;
 use super::directory::SignedDirectory;
 use super::push::SignedMessage;
 use crate::model::{
@@ -36,6 +37,9 @@ pub enum FromTerminal {
     Join {
         /// The access point chosen.
         bssid: Bssid,
+        /// What it announced when it was seen last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beacon: Option<HeardBeacon>,
         /// Keys to seal an access code for; absent: the terminal is older than sealed codes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offer: Option<Offer>,
@@ -132,6 +136,9 @@ pub struct SeenAp {
     pub ssid: Ssid,
     /// Its address.
     pub bssid: Bssid,
+    /// What it announces of us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beacon: Option<HeardBeacon>,
     /// Centre frequency in MHz; 0 on a wire.
     pub freq_mhz: u16,
     /// Received signal in dBm; 0 on a wire.
@@ -182,21 +189,37 @@ mod tests {
     use crate::wire::cbor::{decode, encode, is_deterministic};
 
     const BSSID: Bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));
+    /// Our element, with nothing in it but zeros.
+    const OURS: [u8; 52] = {
+        let mut octets = [0; 52];
+        (octets[0], octets[1], octets[2], octets[3], octets[4]) = (0xdd, 50, 0x02, 0x66, 0xff);
+        (octets[5], octets[6]) = (1, 1);
+        octets
+    };
 
     #[test]
     fn what_a_terminal_says_is_deterministic_and_comes_back() {
         let ssid = Ssid::new(b"a\n|\0".as_slice()).unwrap();
         let key = OfferedKey { key: vec![1; 32], algorithm: "a".into() };
         let offer = Offer { keys: vec![key], signature: Signature([2; 64]) };
+        let beacon = HeardBeacon::find(&OURS);
+        assert!(beacon.is_some());
         let join = |offer| FromTerminal::Join {
             bssid: BSSID,
+            beacon: beacon.clone(),
             offer,
             request: 2,
             station: MacAddr([2, 0, 0, 0, 0, 1]),
         };
         for message in [
             FromTerminal::Ask {
-                aps: vec![SeenAp { ssid, bssid: BSSID, freq_mhz: 2412, signal_dbm: -40 }],
+                aps: vec![SeenAp {
+                    ssid,
+                    bssid: BSSID,
+                    beacon: beacon.clone(),
+                    freq_mhz: 2412,
+                    signal_dbm: -40,
+                }],
                 request: 1,
             },
             FromTerminal::Directory {

@@ -23,13 +23,14 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use wayleave::model::{
     Area, BootId, Bssid, Credential, DirectoryVersion, MacAddr, Offer, PublicKey, Refusal, Secret, Ssid,
 };
+use wayleave::wire::beacon::HeardBeacon;
 use wayleave::wire::cbor;
 use wayleave::wire::directory::SignedDirectory;
-use wayleave::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway};
+use wayleave::wire::gateway::{Announce, BeaconReport, FromGateway, SharedNetwork, ToGateway};
 use wayleave::wire::hello::{Challenge, Hello, LinkNonce, Proof, Role, Verdict};
 use wayleave::wire::notice::{Notice, NoticeBody, NoticeReader, SignedNotice};
 use wayleave::wire::sign::{Identity, new_boot_id, service_id};
-use wayleave::wire::terminal::{FromTerminal, Heartbeat, Joined, SeenAp, ToTerminal};
+use wayleave::wire::terminal::{Candidate, FromTerminal, Heartbeat, Joined, SeenAp, ToTerminal};
 
 /// How long anything may take in a test.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -283,9 +284,19 @@ impl Gateway {
 
     /// Announces one network, listed in this area.
     pub async fn share(&mut self, area: Option<Area>, network: SharedNetwork) {
+        self.share_with(area, network, None).await;
+    }
+
+    /// The same; `beacon`: how what it announces on the air is checked.
+    pub async fn share_with(
+        &mut self,
+        area: Option<Area>,
+        network: SharedNetwork,
+        beacon: Option<BeaconReport>,
+    ) {
         let service = service_id(self.key);
         let networks = vec![network];
-        let announce = Announce { area, name: "Corner".into(), beacon: None, service, networks };
+        let announce = Announce { area, name: "Corner".into(), beacon, service, networks };
         self.socket.send(&FromGateway::Announce(announce)).await;
     }
 
@@ -339,6 +350,11 @@ pub fn station(number: u8) -> MacAddr {
     MacAddr([2, 0, 0, 2, 0, number])
 }
 
+/// An access point in a scan.
+pub fn seen(bssid: Bssid, name: &str, beacon: Option<HeardBeacon>) -> SeenAp {
+    SeenAp { ssid: ssid(name), bssid, beacon, freq_mhz: 2412, signal_dbm: -40 }
+}
+
 impl Terminal {
     pub async fn up(door: Door, identity: &Identity) -> Self {
         let (socket, ..) = link(door, identity, Role::Terminal, None).await.unwrap();
@@ -351,15 +367,18 @@ impl Terminal {
     }
 
     /// What it is told of these access points.
-    pub async fn ask(&mut self, aps: &[(Bssid, &str)]) -> Vec<wayleave::wire::terminal::Candidate> {
+    pub async fn ask(&mut self, aps: &[(Bssid, &str)]) -> Vec<Candidate> {
+        let seen = aps.iter().map(|(bssid, name)| seen(*bssid, name, None)).collect();
+        self.look_up(seen).await.unwrap()
+    }
+
+    /// The same, with what each announces.
+    pub async fn look_up(&mut self, aps: Vec<SeenAp>) -> Result<Vec<Candidate>, Refusal> {
         self.requests += 1;
-        let aps = aps
-            .iter()
-            .map(|(bssid, name)| SeenAp { ssid: ssid(name), bssid: *bssid, freq_mhz: 2412, signal_dbm: -40 })
-            .collect();
         self.socket.send(&FromTerminal::Ask { aps, request: self.requests }).await;
         match self.socket.receive().await {
-            Ok(ToTerminal::Candidates { aps, request }) if request == self.requests => aps,
+            Ok(ToTerminal::Candidates { aps, request }) if request == self.requests => Ok(aps),
+            Ok(ToTerminal::Refused { refusal, request }) if request == self.requests => Err(refusal),
             other => panic!("{other:?} instead of candidates"),
         }
     }
@@ -387,7 +406,15 @@ impl Terminal {
     /// The same, with keys to seal a code for.
     pub async fn want_code(&mut self, bssid: Bssid, station: MacAddr, offer: Option<Offer>) {
         self.requests += 1;
-        self.socket.send(&FromTerminal::Join { bssid, offer, request: self.requests, station }).await;
+        let (beacon, request) = (None, self.requests);
+        self.socket.send(&FromTerminal::Join { bssid, beacon, offer, request, station }).await;
+    }
+
+    /// The same, with what the access point announced.
+    pub async fn want_after(&mut self, bssid: Bssid, station: MacAddr, beacon: Option<HeardBeacon>) {
+        self.requests += 1;
+        let (offer, request) = (None, self.requests);
+        self.socket.send(&FromTerminal::Join { bssid, beacon, offer, request, station }).await;
     }
 
     pub async fn answer(&mut self) -> Result<Joined, Refusal> {

@@ -2,7 +2,8 @@
 
 use super::SupplicantError;
 use crate::adapters::wpa_ctrl::{Command, Event, Reply, printf_decode};
-use crate::model::{Bssid, Credential, Ssid, SsidTooLong};
+use crate::model::{Bssid, Credential, Ssid, SsidTooLong, unhex};
+use crate::wire::beacon::HeardBeacon;
 use crate::wire::terminal::{Joined, SeenAp};
 
 /// What marks a network block as ours (`id_str`), so that one left behind is found again.
@@ -52,7 +53,13 @@ fn scan_line(line: &[u8]) -> Result<SeenAp, ScanLineError> {
     };
     let (bssid, freq_mhz, signal_dbm, name) = fields().ok_or_else(garbled)?;
     let ssid = Ssid::new(name).map_err(|source| ScanLineError::Ssid { bssid, source })?;
-    Ok(SeenAp { ssid, bssid, freq_mhz, signal_dbm })
+    Ok(SeenAp { ssid, bssid, beacon: None, freq_mhz, signal_dbm })
+}
+
+/// Our element in a reply to `BSS`, which has them all in hexadecimal: `ie=…` of what was heard last.
+pub fn beacon(reply: &Reply) -> Option<HeardBeacon> {
+    let elements = reply.lines().find_map(|line| line.strip_prefix(b"ie="))?;
+    HeardBeacon::find(&unhex(std::str::from_utf8(elements).ok()?)?)
 }
 
 /// The commands that turn the empty network `id` into the one of `joined`.

@@ -95,7 +95,15 @@ impl Supplicant {
     pub async fn scan_results(&mut self) -> Result<Vec<SeenAp>, SupplicantError> {
         let reply = self.ctrl.ask(&Command::new("SCAN_RESULTS")).await?;
         let left_out = |error| tracing::debug!(%error, "left out of the scan");
-        Ok(codec::scan_results(&reply).filter_map(|line| line.map_err(left_out).ok()).collect())
+        let mut seen: Vec<SeenAp> =
+            codec::scan_results(&reply).filter_map(|line| line.map_err(left_out).ok()).collect();
+        for ap in &mut seen {
+            // One that has been forgotten since announces nothing.
+            if let Ok(reply) = self.ctrl.ask(&Command::new("BSS").mac(ap.bssid.0)).await {
+                ap.beacon = codec::beacon(&reply);
+            }
+        }
+        Ok(seen)
     }
 
     /// Adds the network of `joined` and connects to it; [`SupplicantEvent::Connected`] says when that is

@@ -303,6 +303,12 @@ impl Core {
         Ok(())
     }
 
+    /// Whether a gateway announces itself on the air, as far as it is known now.
+    pub(super) fn announces(&self, key: &PublicKey) -> bool {
+        let link = self.gateways.get(key).and_then(|gateway| gateway.link.as_ref());
+        link.is_some_and(|link| link.slots.is_some())
+    }
+
     /// Whether whoever shows this beacon was near this access point lately.
     pub fn check_beacon(&self, beacon: &Beacon, bssid: Bssid, now: BootTime) -> Result<(), Refusal> {
         let gateway = self.by_service.get(&beacon.said.service).and_then(|key| self.gateways.get(key));

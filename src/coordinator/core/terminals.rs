@@ -17,6 +17,7 @@ use crate::logic::wheel::Pulse;
 use crate::model::{
     BootTime, Bssid, Cause, Credential, Incarnation, MacAddr, Millis, Offer, PublicKey, Refusal, SessionId,
 };
+use crate::wire::beacon::HeardBeacon;
 use crate::wire::gateway::SharedNetwork;
 use crate::wire::seal::SealError;
 use crate::wire::sign::{new_grant_id, new_session_id, service_id};
@@ -35,6 +36,8 @@ type TerminalSender = mpsc::Sender<Box<ToTerminal>>;
 pub struct Wanted {
     /// The access point chosen.
     pub bssid: Bssid,
+    /// What it announced when the terminal saw it.
+    pub beacon: Option<HeardBeacon>,
     /// The terminal's address there.
     pub station: MacAddr,
     /// What a code can be sealed for.
@@ -87,16 +90,24 @@ impl Core {
     }
 
     /// The answer to a list of access points in reach.
-    pub fn candidates(&self, aps: &[SeenAp]) -> Vec<Candidate> {
+    ///
+    /// Who shows what an access point announces now was near it, and is told what the owner calls it. Who shows
+    /// something old or false sees somebody else's access point.
+    pub fn candidates(&self, aps: &[SeenAp], now: BootTime) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for ap in aps.iter().take(APS) {
             let Some(key) = self.aps.get(&ap.bssid) else { continue };
             let Some((name, network)) = self.network(key, ap.bssid) else { continue };
             // Another network under a known address is another access point.
             let told = network.ssid == ap.ssid && !ap.ssid.as_bytes().ends_with(b"_nomap");
-            if told && self.is_reachable(key) && !candidates.iter().any(|known| known.bssid == ap.bssid) {
+            let is_new = candidates.iter().all(|known| known.bssid != ap.bssid);
+            if told
+                && is_new
+                && self.is_reachable(key)
+                && let Ok(was_near) = self.was_near(key, ap.bssid, ap.beacon.as_ref(), now)
+            {
                 candidates.push(Candidate {
-                    name: name.to_owned(),
+                    name: if was_near { name.to_owned() } else { String::new() },
                     ssid: network.ssid.clone(),
                     bssid: ap.bssid,
                     service: service_id(*key),
@@ -104,6 +115,28 @@ impl Core {
             }
         }
         candidates
+    }
+
+    /// Whether who shows this was near the access point; so is everybody where the gateway announces nothing on the air.
+    fn was_near(
+        &self,
+        gateway: &PublicKey,
+        bssid: Bssid,
+        heard: Option<&HeardBeacon>,
+        now: BootTime,
+    ) -> Result<bool, Refusal> {
+        if !self.announces(gateway) {
+            return Ok(true);
+        }
+        let Some(heard) = heard else { return Ok(false) };
+        let beacon = heard.read().filter(|beacon| beacon.said.service == service_id(*gateway));
+        let Some(beacon) = beacon else {
+            return Err(Refusal::new(
+                "beacon-false",
+                "what was heard there is not what this gateway announces",
+            ));
+        };
+        self.check_beacon(&beacon, bssid, now).map(|()| true)
     }
 
     fn network(&self, key: &PublicKey, bssid: Bssid) -> Option<(&str, &SharedNetwork)> {
@@ -116,7 +149,7 @@ impl Core {
     pub fn join(
         &mut self,
         terminal: PublicKey,
-        Wanted { bssid, station, offer, request }: Wanted,
+        Wanted { bssid, beacon, station, offer, request }: Wanted,
         now: BootTime,
     ) -> Result<(), Refusal> {
         if let Err(wait) = self.joins.take(&terminal, now) {
@@ -149,6 +182,7 @@ impl Core {
                 "the gateway of this access point is not connected now",
             ));
         }
+        self.was_near(&gateway, bssid, beacon.as_ref(), now)?;
         if self.writer.is_full() {
             return Err(not_kept());
         }

@@ -241,7 +241,7 @@ mod tests {
 
     fn seen(number: u8, ssid: &str, signal_dbm: i16) -> SeenAp {
         let bssid = Bssid(MacAddr([2, 0, 0, 0, 0, number]));
-        SeenAp { ssid: Ssid::new(ssid).unwrap(), bssid, freq_mhz: 2412, signal_dbm }
+        SeenAp { ssid: Ssid::new(ssid).unwrap(), bssid, beacon: None, freq_mhz: 2412, signal_dbm }
     }
 
     fn region() -> Region {
