@@ -73,6 +73,8 @@ struct NetworkFragment {
     passphrase: Option<Secret>,
     eap: Option<EapFragment>,
     wpa_psk_file: Option<PathBuf>,
+    eap_user_file: Option<PathBuf>,
+    eap_user_method: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -196,6 +198,8 @@ pub struct Network {
     pub credential: Credential,
     /// Where hostapd reads the codes of grants; without it the network takes none.
     pub wpa_psk_file: Option<PathBuf>,
+    /// Where hostapd's EAP server reads names and passwords of grants, and its method (`EAP_METHODS`).
+    pub eap_user_file: Option<(PathBuf, String)>,
 }
 
 /// Checked settings of a gateway.
@@ -315,7 +319,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             if matches!(credential, Credential::Eap { .. }) {
                 return Err(wrong(&key, "eap as well", "either wpa_psk_file or eap"));
             }
-            if !is_code_file(file, &runtime_dir) {
+            if !is_code_file(file, &runtime_dir, ".psk") {
                 let allowed = format!(
                     "a file in runtime_dir, as \"{}\", without blanks: codes stay in memory",
                     runtime_dir.join("guest.psk").display()
@@ -326,11 +330,34 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
                 return Err(wrong(&key, &found, "a file that no other network has"));
             }
         }
+        let method = network.eap_user_method.unwrap_or_else(|| "PEAP".to_owned());
+        if !EAP_METHODS.contains(&method.as_str()) {
+            return Err(wrong(&key("eap_user_method"), &quoted(&method), "MD5, PEAP, TTLS or PWD"));
+        }
+        if let Some(file) = &network.eap_user_file {
+            let (key, found) = (key("eap_user_file"), quoted(&file.display().to_string()));
+            if matches!(credential, Credential::Eap { .. }) {
+                return Err(wrong(&key, "eap as well", "either eap_user_file or eap"));
+            }
+            if !is_code_file(file, &runtime_dir, ".eap") {
+                let example = runtime_dir.join("guest.eap");
+                let allowed = format!(
+                    "a file in runtime_dir, as \"{}\", without blanks: passwords stay in memory",
+                    example.display()
+                );
+                return Err(wrong(&key, &found, &allowed));
+            }
+            let own = |other: &Network| other.eap_user_file.as_ref().is_some_and(|(other, _)| other == file);
+            if networks.iter().any(own) {
+                return Err(wrong(&key, &found, "a file that no other network has"));
+            }
+        }
         networks.push(Network {
             interface: network.interface,
             ssid: network.ssid.unwrap_or_default(),
             credential,
             wpa_psk_file: network.wpa_psk_file,
+            eap_user_file: network.eap_user_file.map(|file| (file, method)),
         });
     }
     let services =
@@ -464,12 +491,12 @@ fn is_interface(name: &str) -> bool {
 }
 
 /// Directly in the runtime directory, by a name that hostapd's configuration takes and no file of ours has.
-fn is_code_file(file: &Path, runtime_dir: &Path) -> bool {
+fn is_code_file(file: &Path, runtime_dir: &Path, ending: &str) -> bool {
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     file.as_os_str() == runtime_dir.join(name).as_os_str()
         && file.to_str().is_some_and(|path| path.bytes().all(|byte| byte.is_ascii_graphic()))
-        && name.len() > ".psk".len()
-        && name.ends_with(".psk")
+        && name.len() > ending.len()
+        && name.ends_with(ending)
 }
 
 fn parse_service(text: &str) -> Option<(u8, u16)> {

@@ -116,6 +116,13 @@ pub(super) fn show_code(granted: &GrantedCode, terms: &str, output: &mut Output<
             _ => writeln!(output.out, "network  {}", network.ssid)?,
         }
     }
+    if let Some(account) = &granted.account {
+        writeln!(output.out, "name     {}", account.name)?;
+        writeln!(output.out, "password {}", account.password.expose())?;
+    }
+    if granted.networks.is_empty() {
+        return Ok(());
+    }
     writeln!(output.out, "code     {}  (without the blanks)", granted.code.groups().expose())?;
     #[cfg(not(feature = "qr"))]
     for wifi in granted.networks.iter().filter_map(|network| network.wifi.as_ref()) {

@@ -565,7 +565,7 @@ mod gateway {
             CodeNetwork { wifi: code.wifi(&ssid), ssid }
         };
         let networks = vec![network("Café am Eck".as_bytes()), network(b"\xff\x1b[2J"), network(b"")];
-        let granted = GrantedCode { id: GRANT, networks, code };
+        let granted = GrantedCode { id: GRANT, networks, code, account: None };
         let shown = text(|output| grant::show_code(&granted, terms, output));
         assert!(shown.contains(granted.code.groups().expose()), "{shown}");
         #[cfg(feature = "qr")]

@@ -10,7 +10,7 @@ use crate::wire::local::{Finding, Severity};
 /// What is known without asking.
 pub(super) fn codes(gateway: &Gateway) -> Vec<Finding> {
     if gateway.code_networks().next().is_none() {
-        let found = "no network takes codes: none has a wpa_psk_file".to_owned();
+        let found = "no network takes codes: none has a wpa_psk_file or an eap_user_file".to_owned();
         return vec![finding("codes", Severity::Good, found, "")];
     }
     let mut findings: Vec<Finding> = gateway
@@ -31,6 +31,14 @@ pub(super) fn codes(gateway: &Gateway) -> Vec<Finding> {
         findings.push(finding("codes", Severity::Hint, found, "let runtime_dir be on a tmpfs"));
     }
     for network in gateway.code_networks() {
+        if let Some((file, method)) = &network.eap_user_file {
+            let found =
+                format!("{}: names and passwords by {method}, in {}", network.interface, file.display());
+            findings.push(finding("codes", Severity::Good, found, ""));
+        }
+        if network.wpa_psk_file.is_none() {
+            continue;
+        }
         let bsses = gateway.hostapd.bsses();
         let own: Vec<&BssInfo> = bsses
             .iter()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::effects::{Done, Gateway};
-use crate::adapters::hostapd::{Found, HostapdControl, PskFile};
+use crate::adapters::hostapd::{CodeFile, Form, Found, HostapdControl};
 use crate::config::gateway::Network;
 use crate::model::{BootTime, Code, GrantId, Incarnation, MacAddr, Refusal, Ssid, sentence};
 use crate::wire::local::CodeNetwork;
@@ -21,6 +21,8 @@ const ONE_TOO_MANY: u16 = 46;
 pub(super) struct ToRead {
     hostapd: HostapdControl,
     bsses: Vec<String>,
+    /// BSSes with the file that each has its names and passwords from.
+    accounts: Vec<(String, PathBuf)>,
     unwritten: Option<String>,
 }
 
@@ -31,6 +33,11 @@ impl ToRead {
         for bss in &self.bsses {
             if let Err(error) = self.hostapd.read_codes(bss).await {
                 failures.push(format!("{bss} may still take the code: {}", sentence(&error)));
+            }
+        }
+        for (bss, file) in &self.accounts {
+            if let Err(error) = self.hostapd.read_accounts(bss, file).await {
+                failures.push(format!("{bss} may still take the password: {}", sentence(&error)));
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
@@ -57,19 +64,20 @@ impl Gateway {
 
     /// Lets the files have the codes that count.
     pub fn write_codes(&mut self, now: BootTime) -> ToRead {
-        self.psk_files_at = None;
-        let wanted: Vec<PathBuf> = self.code_networks().filter_map(|one| one.wpa_psk_file.clone()).collect();
-        for path in &wanted {
-            if self.psk_files.iter().all(|file| file.path() != path) {
-                self.psk_files.push(PskFile::new(path));
+        self.code_files_at = None;
+        let wanted: Vec<(PathBuf, Form)> = self.code_networks().flat_map(files).collect();
+        for (path, form) in &wanted {
+            if self.code_files.iter().all(|file| (file.path(), file.form()) != (path, *form)) {
+                self.code_files.push(CodeFile::new(path, *form));
             }
         }
         let mut changed = Vec::new();
         let mut edited = Vec::new();
         self.unwritten.clear();
-        for file in &mut self.psk_files {
+        for file in &mut self.code_files {
             // One that is no longer configured is emptied: hostapd does not start where it is missing.
-            let counts = wanted.iter().any(|path| path == file.path());
+            let counts =
+                wanted.iter().any(|(path, form)| (path.as_path(), *form) == (file.path(), file.form()));
             match file.hold(self.grants.codes().filter(|_| counts)) {
                 Ok(Found::Same) => {}
                 Ok(Found::Ours) => changed.push(file.path().to_owned()),
@@ -80,13 +88,15 @@ impl Gateway {
                 Err(error) => self.unwritten.push(sentence(&error)),
             }
         }
-        self.psk_files.retain(|file| wanted.iter().any(|path| path == file.path()));
+        self.code_files.retain(|file| {
+            wanted.iter().any(|(path, form)| (path.as_path(), *form) == (file.path(), file.form()))
+        });
         for path in edited {
             let sentence = format!(
                 "{path} was changed by somebody else and is as it was: the gateway writes it; `wayleave grant --code` makes codes"
             );
             self.drop_outside(Refusal::new("codes-edited", sentence));
-            self.psk_files_at = Some(now + LOOK_PAUSE);
+            self.code_files_at = Some(now + LOOK_PAUSE);
         }
         let unwritten = self.unwritten.first().cloned();
         if let Some(why) = &unwritten {
@@ -94,17 +104,18 @@ impl Gateway {
                 why,
                 "codes that are not in the file open nothing, and one that ended may still do; trying again"
             );
-            self.psk_files_at = Some(now + LOOK_PAUSE);
+            self.code_files_at = Some(now + LOOK_PAUSE);
         }
-        ToRead { hostapd: self.hostapd.clone(), bsses: self.bsses_reading(&changed), unwritten }
+        let bsses = self.bsses_reading(&changed);
+        ToRead { hostapd: self.hostapd.clone(), bsses, accounts: self.accounts_in(&changed), unwritten }
     }
 
     /// A BSS serves: it may have read its file before the last change.
     pub fn read_codes_at(&mut self, bss: String) {
-        if self.network_at(&bss).is_none_or(|network| network.wpa_psk_file.is_none()) {
-            return;
-        }
-        let to_read = ToRead { hostapd: self.hostapd.clone(), bsses: vec![bss], unwritten: None };
+        let Some(network) = self.network_at(&bss) else { return };
+        let accounts = network.eap_user_file.iter().map(|(file, _)| (bss.clone(), file.clone())).collect();
+        let bsses = network.wpa_psk_file.iter().map(|_| bss.clone()).collect();
+        let to_read = ToRead { hostapd: self.hostapd.clone(), bsses, accounts, unwritten: None };
         self.read_later(to_read, None);
     }
 
@@ -130,7 +141,7 @@ impl Gateway {
     /// The networks that a code opens, each by its name.
     pub fn opened_by(&self, code: &Code) -> Vec<CodeNetwork> {
         let mut ssids: Vec<Ssid> = Vec::new();
-        for network in self.code_networks() {
+        for network in self.code_networks().filter(|network| network.wpa_psk_file.is_some()) {
             let served = self.presence.bsses().iter();
             let served = served
                 .filter(|(bss, _)| self.network_at(bss).is_some_and(|at| at.interface == network.interface));
@@ -149,24 +160,40 @@ impl Gateway {
         ssids.into_iter().map(|ssid| CodeNetwork { wifi: code.wifi(&ssid), ssid }).collect()
     }
 
-    /// Whether any network takes codes.
-    pub fn check_code_network(&self) -> Result<(), Refusal> {
-        if self.code_networks().next().is_none() {
-            let sentence =
-                "no network takes codes; give one a wpa_psk_file in gateway.toml and in hostapd.conf";
-            return Err(Refusal::new("no-code-network", sentence));
+    /// Whether any network takes codes; `sealed`: as keys, which is all that a sealed code can be.
+    pub fn check_code_network(&self, sealed: bool) -> Result<(), Refusal> {
+        if self.code_networks().any(|network| !sealed || network.wpa_psk_file.is_some()) {
+            return Ok(());
         }
-        Ok(())
+        let sentence = "no network takes codes; give one a wpa_psk_file or an eap_user_file in gateway.toml and in \
+                        hostapd.conf";
+        Err(Refusal::new("no-code-network", sentence))
     }
 
     /// The networks that codes open.
     pub fn code_networks(&self) -> impl Iterator<Item = &Network> {
-        self.settings.networks.iter().filter(|network| network.wpa_psk_file.is_some())
+        let networks = self.settings.networks.iter();
+        networks.filter(|network| network.wpa_psk_file.is_some() || network.eap_user_file.is_some())
     }
 
     /// The network that a BSS is an access point of.
     pub fn network_at(&self, bss: &str) -> Option<&Network> {
         self.world.network_of(&self.settings, self.world.index(bss)?)
+    }
+
+    /// BSSes with names and passwords in one of these files.
+    fn accounts_in(&self, files: &[PathBuf]) -> Vec<(String, PathBuf)> {
+        let names = self.presence.bsses().keys();
+        let reads = |bss: &String| {
+            let (file, _) = self.network_at(bss)?.eap_user_file.as_ref()?;
+            files.contains(file).then(|| (bss.clone(), file.clone()))
+        };
+        names.filter_map(reads).collect()
+    }
+
+    /// Whether stations of a BSS may have joined it by name and password.
+    pub fn has_accounts(&self, bss: &str) -> bool {
+        self.network_at(bss).is_some_and(|network| network.eap_user_file.is_some())
     }
 
     fn bsses_reading(&self, files: &[PathBuf]) -> Vec<String> {
@@ -177,4 +204,19 @@ impl Gateway {
         };
         names.filter(reads).cloned().collect()
     }
+}
+
+/// The files of a network, and what each tells of a code.
+fn files(network: &Network) -> Vec<(PathBuf, Form)> {
+    let keys = network.wpa_psk_file.iter().map(|file| (file.clone(), Form::Key));
+    let accounts = network.eap_user_file.iter().map(|(file, method)| {
+        let form = match method.as_str() {
+            "MD5" => Form::Md5,
+            "PWD" => Form::Pwd,
+            "TTLS" => Form::Ttls,
+            _ => Form::Peap,
+        };
+        (file.clone(), form)
+    });
+    keys.chain(accounts).collect()
 }

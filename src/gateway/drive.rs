@@ -169,8 +169,8 @@ impl Drive {
             link_state,
             coordinator_at: Vec::new(),
             figures,
-            psk_files: Vec::new(),
-            psk_files_at: None,
+            code_files: Vec::new(),
+            code_files_at: None,
             unwritten: Vec::new(),
             making: BTreeMap::new(),
             pinned: BTreeSet::new(),
@@ -275,7 +275,7 @@ impl Drive {
             gateway.grants.poll_timeout(),
             gateway.rebuild_at,
             gateway.list_at,
-            gateway.psk_files_at,
+            gateway.code_files_at,
             gateway.pace.due(),
             gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
             gateway.radius_due(),
@@ -310,7 +310,7 @@ impl Drive {
             bsses.into_iter().for_each(|bss| list(&mut self.gateway, bss));
         }
         self.gateway.radius_timeout(now);
-        if self.gateway.psk_files_at.is_some_and(|at| at <= now) {
+        if self.gateway.code_files_at.is_some_and(|at| at <= now) {
             self.gateway.hold_codes(None, now);
         }
         if self.gateway.pace.due().is_some_and(|at| at <= now) {
@@ -402,6 +402,10 @@ impl Drive {
             Done::Probed { grant, station, there } => {
                 gateway.grants.handle_input(grants::Input::Probed { grant, station, there }, now);
             }
+            Done::Identified { bss, station, identity } => {
+                let key = key_id(identity.as_deref());
+                gateway.grants.handle_input(grants::Input::Associated { bss, station, key }, now);
+            }
             Done::Resolved(addresses) => {
                 if !addresses.is_empty() && addresses != gateway.coordinator_at {
                     gateway.coordinator_at = addresses;
@@ -414,11 +418,18 @@ impl Drive {
                 gateway.shares_anew();
                 gateway.rebuild_soon(false, now);
             }
+            // Of one that says another name right now nobody knows which it will be.
+            Done::Stations { bss, stations }
+                if gateway.has_accounts(&bss)
+                    && stations.iter().any(|info| info.state.authorized && info.is_asked_again) =>
+            {
+                gateway.list_at.get_or_insert(now + LIST_AFTER);
+            }
             Done::Stations { bss, stations } => {
                 let listed: Vec<(MacAddr, Option<KeyId>)> = stations
                     .into_iter()
                     .filter(|info| info.state.authorized)
-                    .map(|info| (info.mac, key_id(info.keyid.as_deref())))
+                    .map(|info| (info.mac, key_id(info.keyid.or(info.identity).as_deref())))
                     .collect();
                 let here: BTreeSet<MacAddr> = listed.iter().map(|(station, _)| *station).gather();
                 gateway
@@ -529,7 +540,7 @@ impl Drive {
 
     /// Somebody, perhaps we, has written where the files of codes are.
     fn codes_touched(&mut self, changed: &wpa_ctrl::Changed) {
-        let ours = self.gateway.psk_files.iter().filter_map(|file| file.path().file_name());
+        let ours = self.gateway.code_files.iter().filter_map(|file| file.path().file_name());
         if !changed.everything
             && !ours.into_iter().any(|name| changed.names.iter().any(|other| other == name))
         {
@@ -537,7 +548,7 @@ impl Drive {
         }
         // Soon, unless somebody edits it over and over.
         let now = clock::now();
-        self.gateway.psk_files_at.get_or_insert(now);
+        self.gateway.code_files_at.get_or_insert(now);
     }
 
     fn hostapd_event(&mut self, event: HostapdEvent) {
@@ -559,9 +570,12 @@ impl Drive {
             }
             HostapdEvent::StationConnected { bss, station, keyid } => {
                 let key = key_id(keyid.as_deref());
-                gateway
-                    .grants
-                    .handle_input(grants::Input::Associated { bss: bss.clone(), station, key }, now);
+                if key.is_none() && gateway.has_accounts(&bss) {
+                    identify(gateway, bss.clone(), station);
+                } else {
+                    let input = grants::Input::Associated { bss: bss.clone(), station, key };
+                    gateway.grants.handle_input(input, now);
+                }
                 gateway.presence.handle_input(presence::Input::Associated { bss, station });
                 // hostapd does not wait for a reader: when many come at once it leaves some out.
                 gateway.list_at.get_or_insert(now + LIST_AFTER);
@@ -700,6 +714,18 @@ fn list(gateway: &mut Gateway, bss: String) {
                 Done::Nothing
             }
         }
+    }));
+}
+
+/// Asks hostapd by which name a station has joined, which its event does not say.
+fn identify(gateway: &mut Gateway, bss: String, station: MacAddr) {
+    let hostapd = gateway.hostapd.clone();
+    gateway.pending.push(Box::pin(async move {
+        let identity = hostapd.identity(&bss, station).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the name of a station");
+            None
+        });
+        Done::Identified { bss, station, identity }
     }));
 }
 

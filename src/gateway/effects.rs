@@ -23,7 +23,7 @@ use super::steps::{self, Known};
 use super::world::World;
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::dhcp::Dhcp;
-use crate::adapters::hostapd::{HostapdControl, PskFile, StationInfo};
+use crate::adapters::hostapd::{CodeFile, HostapdControl, StationInfo};
 use crate::adapters::link::keeper::KeptLink;
 use crate::adapters::nftables::{Admission, Enforced, Nftables, Openings, Quota, Ruleset};
 use crate::adapters::rtnetlink::{Address, Fdb, Link, Neighbour, Rtnetlink};
@@ -57,6 +57,8 @@ pub(super) enum Done {
     Probed { grant: GrantId, station: MacAddr, there: bool },
     /// The codes are where hostapd reads them, that of this join among them; or why not.
     CodesRead { made: Option<(GrantId, Incarnation)>, told: Result<(), String> },
+    /// By which name a station has joined.
+    Identified { bss: String, station: MacAddr, identity: Option<String> },
     /// The coordinator's addresses.
     Resolved(Vec<(IpAddr, u16)>),
     /// Everything that rtnetlink knows.
@@ -108,9 +110,9 @@ pub(super) struct Gateway {
     /// What each grant had used and moved when the kernel was last looked at.
     pub figures: BTreeMap<GrantId, (u64, Traffic)>,
     /// The files that hostapd reads codes from.
-    pub psk_files: Vec<PskFile>,
+    pub code_files: Vec<CodeFile>,
     /// When they are looked at again.
-    pub psk_files_at: Option<BootTime>,
+    pub code_files_at: Option<BootTime>,
     /// Why codes cannot be written.
     pub unwritten: Vec<String>,
     /// Codes that hostapd is being told.

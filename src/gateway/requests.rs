@@ -11,7 +11,7 @@ use crate::logic::grants::{self, Grant};
 use crate::model::{
     BootTime, Cause, Code, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Millis, Origin, Refusal,
 };
-use crate::wire::local::{Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Target};
+use crate::wire::local::{Account, Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Target};
 use crate::wire::sign::{new_grant_id, random};
 
 impl Gateway {
@@ -103,6 +103,8 @@ impl Gateway {
         }
         let (id, code) = (new_grant_id(), Code::new(random()));
         let networks = self.opened_by(&code);
+        let has_accounts = self.code_networks().any(|network| network.eap_user_file.is_some());
+        let account = has_accounts.then(|| Account { name: id.key_id(), password: code.password() });
         let given = grants::Input::GiveCode {
             id,
             code: code.clone(),
@@ -120,11 +122,11 @@ impl Gateway {
             self.grants.handle_input(input, now);
             return reply.refuse(refusal);
         }
-        reply.ok(GrantedCode { id, code, networks });
+        reply.ok(GrantedCode { id, code, networks, account });
     }
 
     fn check_code(&self, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
-        self.check_code_network()?;
+        self.check_code_network(false)?;
         check_terms(None, lease, quota)?;
         self.grants.check_code()
     }

@@ -36,6 +36,15 @@ impl Code {
         Secret::new(digits)
     }
 
+    /// As a password beside the grant's key id as a name, for EAP: twenty characters of 32 that are not taken for
+    /// each other, 100 bits. Who learns it learns no more of the key than that.
+    pub fn password(&self) -> Secret {
+        const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+        let mut password = String::with_capacity(20);
+        password.extend(self.0[..20].iter().map(|octet| char::from(ALPHABET[usize::from(octet & 31)])));
+        Secret::new(password)
+    }
+
     /// To be read out and typed: eight groups of eight digits. The blanks are not part of the code.
     pub fn groups(&self) -> Secret {
         let digits = self.digits();

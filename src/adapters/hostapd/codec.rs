@@ -65,6 +65,10 @@ pub fn config(name: String, reply: &Reply) -> Result<BssInfo, HostapdError> {
     })
 }
 
+/// `dot1xAuthPaeState` of a station that has proved the name it said last (IEEE 802.1X-2004, 8.2.4; hostapd's
+/// `eapol_auth_sm_i.h`).
+const AUTHENTICATED: u64 = 5;
+
 /// The station in a reply to `STA`, `STA-FIRST` or `STA-NEXT`; `None` where that says there is none.
 pub fn station(command: &'static str, reply: &Reply) -> Result<Option<StationInfo>, HostapdError> {
     let bytes = reply.as_bytes();
@@ -77,6 +81,7 @@ pub fn station(command: &'static str, reply: &Reply) -> Result<Option<StationInf
         first.and_then(|line| line.parse().ok()).ok_or_else(|| garbled("a station's address"))?;
     let flags = reply.value("flags").ok_or_else(|| garbled("a station with flags"))?;
     let number = |name: &str| reply.value(name).and_then(|value| value.parse().ok());
+    let pae_state = number("dot1xAuthPaeState");
     Ok(Some(StationInfo {
         mac,
         state: StationState {
@@ -87,6 +92,8 @@ pub fn station(command: &'static str, reply: &Reply) -> Result<Option<StationInf
         inactive: number("inactive_msec").map(Duration::from_millis),
         connected: number("connected_time").map(Duration::from_secs),
         keyid: reply.value("keyid"),
+        identity: reply.value("dot1xAuthSessionUserName").filter(|_| pae_state == Some(AUTHENTICATED)),
+        is_asked_again: pae_state.is_some_and(|state| state != AUTHENTICATED),
     }))
 }
 
@@ -108,6 +115,20 @@ mod tests {
     /// hostapd 2.10, `driver=wired`, after DEAUTHENTICATE.
     const ON_THE_WAY_OUT: &[u8] = b"02:bb:00:00:00:01\nflags=\naid=0\ncapability=0x0\nlisten_interval=0\n\
         supported_rates=\ntimeout_next=REMOVE\n";
+
+    #[test]
+    fn a_name_counts_once_it_is_proved() {
+        let read = |state: &str| {
+            let text = format!(
+                "02:bb:00:00:00:01\nflags=[AUTHORIZED]\ndot1xAuthPaeState={state}\ndot1xAuthSessionUserName=7f00\n"
+            );
+            let info = station("STA", &Reply::new(text.into_bytes())).unwrap().unwrap();
+            (info.identity, info.is_asked_again)
+        };
+        assert_eq!(read("5"), (Some("7f00".into()), false));
+        // CONNECTING and AUTHENTICATING: it has said a name, and is still authorised by the one before.
+        assert_eq!((read("3"), read("4")), ((None, true), (None, true)));
+    }
 
     #[test]
     fn a_station_on_the_air_is_read() {

@@ -1,6 +1,7 @@
 //! Commands that belong to codes: read the file again, forget cached keys, send one station away from one BSS, ask
 //! whether a station still answers.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -30,6 +31,22 @@ impl HostapdControl {
         let mut session = self.session(bss)?;
         session.order("RELOAD_WPA_PSK", Command::new("RELOAD_WPA_PSK")).await?;
         session.order("PMKSA_FLUSH", Command::new("PMKSA_FLUSH")).await
+    }
+
+    /// Lets a BSS read names and passwords again, without a word to its stations, and forget cached keys.
+    pub async fn read_accounts(&self, bss: &str, file: &Path) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        let set = Command::new("SET").word("eap_user_file");
+        let set = set.text(&file.to_string_lossy());
+        let set = set.map_err(|_| HostapdError::Unfit { path: file.to_owned() })?;
+        session.order("SET eap_user_file", set).await?;
+        session.order("PMKSA_FLUSH", Command::new("PMKSA_FLUSH")).await
+    }
+
+    /// The name by which a station has joined a BSS, if it has one.
+    pub async fn identity(&self, bss: &str, station: MacAddr) -> Result<Option<String>, HostapdError> {
+        let found = self.stations(bss).await?.into_iter().find(|info| info.mac == station);
+        Ok(found.and_then(|info| info.identity))
     }
 
     /// Whether this hostapd can bind an SAE password to one station (`SAE_PASSWORD_BIND`, which 2.10 does not have).

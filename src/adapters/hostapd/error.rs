@@ -28,6 +28,13 @@ pub enum HostapdError {
         source: io::Error,
     },
 
+    /// The path of a file has characters that would end a word.
+    #[error("{path} cannot be said to hostapd: it is not printable ASCII without blanks")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// hostapd answered, and the answer was no.
     #[error("hostapd refused {command}: {reply}")]
     Refused {
@@ -63,9 +70,10 @@ impl HostapdError {
     pub fn is_transient(&self) -> bool {
         match self {
             HostapdError::NotThere { .. } | HostapdError::Silent { .. } => true,
-            HostapdError::OwnSocket { .. } | HostapdError::Refused { .. } | HostapdError::Garbled { .. } => {
-                false
-            }
+            HostapdError::OwnSocket { .. }
+            | HostapdError::Unfit { .. }
+            | HostapdError::Refused { .. }
+            | HostapdError::Garbled { .. } => false,
         }
     }
 

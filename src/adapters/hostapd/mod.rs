@@ -13,11 +13,11 @@
 //! successor removes the socket. Read next: `control.rs`.
 
 mod bss;
+mod code_file;
 mod codec;
 mod codes;
 mod control;
 mod error;
-mod psk_file;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use self::code_file::{CodeFile, Form, Found};
 pub use self::control::HostapdControl;
 pub use self::error::HostapdError;
-pub use self::psk_file::{Found, PskFile};
 
 use self::control::Shared;
 use crate::model::{Bssid, MacAddr, Ssid};
@@ -71,6 +71,10 @@ pub struct StationInfo {
     pub connected: Option<Duration>,
     /// Which key of `wpa_psk_file` it used.
     pub keyid: Option<String>,
+    /// Who it has proved to be, by EAP (`dot1xAuthSessionUserName`): behind a tunnel the name inside.
+    pub identity: Option<String>,
+    /// It says anew who it is and has not proved it; until it fails, hostapd still calls it authorised.
+    pub is_asked_again: bool,
 }
 
 /// The flags of a station. One that was sent away is known without any for some five seconds.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "push")]
 use super::MessageAsk;
 use crate::model::{
-    Bssid, Cause, Code, GrantId, Incarnation, MacAddr, MessageId, Millis, Origin, Refusal, Report, Secret,
+    Bssid, Cause, Code, GrantId, Incarnation, KeyId, MacAddr, MessageId, Millis, Origin, Refusal, Report, Secret,
     ServiceId, Ssid, Traffic,
 };
 
@@ -117,6 +117,18 @@ pub struct GrantedCode {
     pub code: Code,
     /// The networks that it opens.
     pub networks: Vec<CodeNetwork>,
+    /// What opens networks that ask for a name and a password; absent: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
+}
+
+/// A code, as a name and a password for EAP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The name.
+    pub name: KeyId,
+    /// The password, which is shown only here.
+    pub password: Secret,
 }
 
 /// A network that a code opens.

@@ -16,8 +16,8 @@ pub use coordinator::{
     SessionRow,
 };
 pub use gateway::{
-    CodeNetwork, Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted,
-    GrantedCode, GrantedRadius, Layout, LinkState, Severity, StationRow, Target,
+    Account, CodeNetwork, Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow,
+    Granted, GrantedCode, GrantedRadius, Layout, LinkState, Severity, StationRow, Target,
 };
 pub use message::{MessageAsk, MessageRow};
 pub use terminal::{AccessRow, TerminalRequest, TerminalStatus};

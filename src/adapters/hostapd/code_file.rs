@@ -1,7 +1,8 @@
-//! hostapd's `wpa_psk_file`: one line for each code, `keyid=… 00:00:00:00:00:00 <64 hexadecimal digits>`.
+//! hostapd's files of codes: `wpa_psk_file` with a line `keyid=… 00:00:00:00:00:00 <64 hexadecimal digits>` for each,
+//! and `eap_user_file` with a line `"name" METHOD "password"`.
 //!
 //! The file is ours alone. Whatever else stands in it is replaced; that it did is said, and is nobody's failure.
-//! hostapd reads it when it starts and on `RELOAD_WPA_PSK` (`control.rs`).
+//! hostapd reads them when it starts, on `RELOAD_WPA_PSK`, and on `SET eap_user_file` (`codes.rs`).
 
 use std::fs;
 use std::io::Write;
@@ -19,10 +20,26 @@ const HEAD: &str = "# Written by wayleave gateway, which undoes edits. Codes: wa
 /// Nobody but the owner may read codes; hostapd is root.
 const MODE: u32 = 0o600;
 
+/// What hostapd is to be told of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A key of WPA2.
+    Key,
+    /// A name and a password for EAP-MD5: on a wire.
+    Md5,
+    /// For EAP-PWD.
+    Pwd,
+    /// For PEAP with MSCHAPv2 inside.
+    Peap,
+    /// For EAP-TTLS with PAP or MSCHAPv2 inside.
+    Ttls,
+}
+
 /// One file.
 #[derive(Debug)]
-pub struct PskFile {
+pub struct CodeFile {
     path: PathBuf,
+    form: Form,
     /// What we wrote last.
     written: Option<Zeroizing<Vec<u8>>>,
 }
@@ -38,10 +55,15 @@ pub enum Found {
     Edited,
 }
 
-impl PskFile {
+impl CodeFile {
     /// The file at this place, whether or not it is there.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), written: None }
+    pub fn new(path: impl Into<PathBuf>, form: Form) -> Self {
+        Self { path: path.into(), form, written: None }
+    }
+
+    /// What it tells of each code.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Where it is.
@@ -51,7 +73,7 @@ impl PskFile {
 
     /// Makes it hold these codes and nothing else; atomically, so that hostapd reads the old ones or the new.
     pub fn hold<'a>(&mut self, codes: impl Iterator<Item = (KeyId, &'a Code)>) -> Result<Found, KeepError> {
-        let wanted = text(codes);
+        let wanted = text(self.form, codes);
         let present = fs::read(&self.path).map(Zeroizing::new).ok();
         let private = fs::symlink_metadata(&self.path)
             .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o777 == MODE);
@@ -69,13 +91,29 @@ impl PskFile {
     }
 }
 
-fn text<'a>(codes: impl Iterator<Item = (KeyId, &'a Code)>) -> Zeroizing<Vec<u8>> {
+fn text<'a>(form: Form, codes: impl Iterator<Item = (KeyId, &'a Code)>) -> Zeroizing<Vec<u8>> {
     let codes: Vec<(KeyId, &Code)> = codes.collect();
     // All at once: a reallocation would leave a copy behind.
     let mut text = Zeroizing::new(Vec::with_capacity(HEAD.len() + 128 * codes.len()));
     text.extend_from_slice(HEAD.as_bytes());
+    // Whoever says no name before the tunnel stands gets one, too.
+    let tunnel = match form {
+        Form::Key | Form::Md5 | Form::Pwd => "",
+        Form::Peap => "* PEAP\n",
+        Form::Ttls => "* TTLS\n",
+    };
+    text.extend_from_slice(tunnel.as_bytes());
     for (key, code) in codes {
-        writeln!(text, "keyid={key} 00:00:00:00:00:00 {}", code.digits().expose()).expect("memory takes all");
+        let password = code.password();
+        let password = password.expose();
+        match form {
+            Form::Key => writeln!(text, "keyid={key} 00:00:00:00:00:00 {}", code.digits().expose()),
+            Form::Md5 => writeln!(text, "\"{key}\" MD5 \"{password}\""),
+            Form::Pwd => writeln!(text, "\"{key}\" PWD \"{password}\""),
+            Form::Peap => writeln!(text, "\"{key}\" MSCHAPV2 \"{password}\" [2]"),
+            Form::Ttls => writeln!(text, "\"{key}\" TTLS-PAP,TTLS-MSCHAPV2 \"{password}\" [2]"),
+        }
+        .expect("memory takes all");
     }
     text
 }
@@ -88,7 +126,7 @@ mod tests {
     #[test]
     fn a_line_is_as_hostapd_reads_it() {
         let code = Code::new([0xab; 32]);
-        let text = text([(GrantId([0x7f; 16]).key_id(), &code)].into_iter());
+        let text = text(Form::Key, [(GrantId([0x7f; 16]).key_id(), &code)].into_iter());
         let text = std::str::from_utf8(&text).unwrap();
         let digits = "ab".repeat(32);
         assert_eq!(text, format!("{HEAD}keyid=7f7f7f7f7f7f7f7f7f7f7f7f 00:00:00:00:00:00 {digits}\n"));
@@ -97,12 +135,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_and_a_password_are_as_hostapd_reads_them() {
+        let code = Code::new([0; 32]);
+        let key = GrantId([0x7f; 16]).key_id();
+        for (form, wanted) in [
+            (Form::Md5, "\"NAME\" MD5 \"WORD\"\n"),
+            (Form::Pwd, "\"NAME\" PWD \"WORD\"\n"),
+            (Form::Peap, "* PEAP\n\"NAME\" MSCHAPV2 \"WORD\" [2]\n"),
+            (Form::Ttls, "* TTLS\n\"NAME\" TTLS-PAP,TTLS-MSCHAPV2 \"WORD\" [2]\n"),
+        ] {
+            let text = text(form, [(key, &code)].into_iter());
+            let wanted = wanted.replace("NAME", &"7f".repeat(12)).replace("WORD", &"a".repeat(20));
+            assert_eq!(std::str::from_utf8(&text).unwrap(), format!("{HEAD}{wanted}"));
+        }
+    }
+
+    #[test]
     fn what_somebody_else_wrote_is_noticed_and_undone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guest.psk");
         let key = GrantId([1; 16]).key_id();
         let (one, other) = (Code::new([1; 32]), Code::new([2; 32]));
-        let mut file = PskFile::new(&path);
+        let mut file = CodeFile::new(&path, Form::Key);
         assert_eq!(file.hold([(key, &one)].into_iter()).unwrap(), Found::Ours, "it is not there yet");
         assert_eq!(file.hold([(key, &one)].into_iter()).unwrap(), Found::Same);
         assert_eq!(file.hold([(key, &other)].into_iter()).unwrap(), Found::Ours, "another code");
@@ -127,7 +181,7 @@ mod tests {
             assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, MODE, "{number}");
         }
         // A daemon that starts finds what the one before it had left.
-        let mut next = PskFile::new(&path);
+        let mut next = CodeFile::new(&path, Form::Key);
         assert_eq!(next.hold([(key, &other)].into_iter()).unwrap(), Found::Same);
         assert_eq!(next.hold(std::iter::empty()).unwrap(), Found::Ours);
         assert_eq!(fs::read_to_string(&path).unwrap(), HEAD);
@@ -137,7 +191,7 @@ mod tests {
     fn where_it_cannot_be_written_it_says_so() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("guest.psk")).unwrap();
-        let mut file = PskFile::new(dir.path().join("guest.psk"));
+        let mut file = CodeFile::new(dir.path().join("guest.psk"), Form::Key);
         assert!(matches!(file.hold(std::iter::empty()), Err(KeepError::Write { .. })));
     }
 }
