@@ -312,7 +312,7 @@ fn a_request_that_comes_again_gets_its_answer_again_and_ends_nothing_more() {
 /// What radclient says that it got for this, sent from that address.
 fn radclient(lab: &Lab, command: &str, from: IpAddr, attributes: &str, secret: &str) -> String {
     let mut radclient = lab.internet.command("radclient");
-    radclient.args(["-x", "-r", "1", "-t", "0.7", LISTENS, command, secret]);
+    radclient.args(["-x", "-r", "1", "-t", "3", LISTENS, command, secret]);
     radclient.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = radclient.stderr(std::process::Stdio::piped()).spawn().expect("radclient is installed");
     let text = format!("{attributes},Packet-Src-IP-Address={from}\n");

@@ -134,7 +134,8 @@ pub enum GatewayVerb {
     ///
     /// A code opens the networks that have a wpa_psk_file, for one device at a time, whatever its address. It is shown
     /// once: as a QR code that a telephone joins with, and as 64 digits in eight groups, to be typed without blanks
-    /// where a password is asked for. Where a network has an eap_user_file, a name and a password are shown as well. While its device is there, another one with the same code is turned away.
+    /// where a password is asked for. Where a network has an eap_user_file, a name and a password are shown as well.
+    /// While its device is there, another one with the same code is turned away.
     #[command(after_help = GRANT)]
     Grant(GrantArgs),
     /// End a grant and free everything that its station held
