@@ -480,9 +480,11 @@ impl Gateway {
             upstream::Action::Want(grants) => input(grants::Input::Want { grants }),
             upstream::Action::Renew { lease } => input(grants::Input::Renew { lease }),
             upstream::Action::Inquire { grant, inquiry } => steps::inquire(self, grant, inquiry),
+            #[cfg(feature = "messages")]
             upstream::Action::Push { message, signed, valid } => {
                 self.push_of_coordinator(message, signed, valid, now);
             }
+            #[cfg(feature = "messages")]
             upstream::Action::Withdraw(message) => {
                 self.withdraw_of_coordinator(message, now);
             }

@@ -2,12 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "messages")]
 use std::time::Duration;
 
 use super::effects::Gateway;
 use crate::config::gateway::Settings;
 use crate::host::keep::KeepError;
-use crate::model::{BootTime, GrantId, Message, MessageId};
+use crate::model::{BootTime, GrantId};
+#[cfg(feature = "messages")]
+use crate::model::{Message, MessageId};
+#[cfg(feature = "messages")]
 use crate::wire::push::SignedMessage;
 use crate::wire::sign::Identity;
 
@@ -61,7 +65,9 @@ impl Gateway {
     }
 
     /// It reaches them by its own link.
+    #[cfg(feature = "messages")]
     pub fn push_of_coordinator(&mut self, _: Message, _: SignedMessage, _: Duration, _: BootTime) {}
 
+    #[cfg(feature = "messages")]
     pub fn withdraw_of_coordinator(&mut self, _: MessageId, _: BootTime) {}
 }

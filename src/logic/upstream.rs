@@ -19,12 +19,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    BootId, Cause, CodeAsk, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, Message, MessageId,
-    PublicKey, Refusal, Report,
+    BootId, Cause, CodeAsk, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal, Report,
 };
+#[cfg(feature = "messages")]
+use crate::model::{Message, MessageId};
 use crate::wire::gateway::{Announce, FromGateway};
 use crate::wire::hello::LinkNonce;
 use crate::wire::notice::{NoticeBody, NoticeReader, SignedNotice};
+#[cfg(feature = "messages")]
 use crate::wire::push::SignedMessage;
 
 /// Reports on their way at a time.
@@ -103,6 +105,7 @@ pub enum Action {
         inquiry: u64,
     },
     /// Terminals are to be told this, for so long from now.
+    #[cfg(feature = "messages")]
     Push {
         /// What, and to whom.
         message: Message,
@@ -112,6 +115,7 @@ pub enum Action {
         valid: Duration,
     },
     /// Terminals are to be told this no more.
+    #[cfg(feature = "messages")]
     Withdraw(MessageId),
     /// Something was dropped.
     Dropped(Refusal),
@@ -294,6 +298,7 @@ impl Upstream {
                 self.actions.push_back(Action::SayHolds { unless: Some(digest) });
             }
             NoticeBody::Desired { part, parts, answer, grants } => self.desired(part, parts, answer, grants),
+            #[cfg(feature = "messages")]
             NoticeBody::Push { valid, message: signed } => {
                 let valid = valid.into();
                 self.actions.push_back(match signed.open(self.coordinator) {
@@ -301,6 +306,7 @@ impl Upstream {
                     Err(error) => Action::Dropped(Refusal::new("bad-message", error.to_string())),
                 });
             }
+            #[cfg(feature = "messages")]
             NoticeBody::Withdraw { message } => self.actions.push_back(Action::Withdraw(message)),
         }
     }

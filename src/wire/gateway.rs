@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::notice::SignedNotice;
 use super::sign::short_hash;
 use crate::model::{
-    Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr,
-    MessageId, PublicKey, Refusal, Report, SealedCode, ServiceId, Ssid, Traffic,
+    Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Refusal,
+    Report, SealedCode, ServiceId, Ssid, Traffic,
 };
+#[cfg(feature = "messages")]
+use crate::model::{MessageId, PublicKey};
 
 /// From gateway to coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ pub enum FromGateway {
         report: Report,
     },
     /// A terminal has a message of the coordinator. Said again when the coordinator says the message again.
+    #[cfg(feature = "messages")]
     Taken {
         /// Which.
         message: MessageId,
@@ -266,6 +269,7 @@ mod tests {
             FromGateway::Holds { digest: GrantsDigest([0; 16]) },
             FromGateway::Presence(presence),
             FromGateway::Evicted { number: 1, report },
+            #[cfg(feature = "messages")]
             FromGateway::Taken { message: MessageId([5; 16]), terminal: PublicKey([6; 32]) },
         ]
     }

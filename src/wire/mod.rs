@@ -12,6 +12,7 @@
 pub mod beacon;
 pub mod cbor;
 pub mod claim;
+#[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod directory;
 pub mod gateway;
 pub mod hello;
@@ -19,9 +20,11 @@ mod hpke;
 pub mod interworking;
 pub mod local;
 pub mod notice;
+#[cfg(feature = "messages")]
 pub mod push;
 pub mod seal;
 pub mod sign;
+#[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod terminal;
 
 /// The version of the protocol; a peer with another major version is refused with a clear word.

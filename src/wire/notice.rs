@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::cbor;
 use super::hello::LinkNonce;
+#[cfg(feature = "messages")]
 use super::push::SignedMessage;
 use super::sign::{BadSignature, Domain, Identity, verify};
+#[cfg(feature = "messages")]
+use crate::model::MessageId;
 use crate::model::{
-    BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, MessageId, Millis, PublicKey, Signature,
-    bytes,
+    BootId, Cause, GrantId, GrantSpec, GrantsDigest, Incarnation, Millis, PublicKey, Signature, bytes,
 };
 
 /// A notice as it travels.
@@ -86,6 +88,7 @@ pub enum NoticeBody {
         grants: Vec<GrantSpec>,
     },
     /// Something for terminals. Not durable: said again on every link until the gateway says who has it.
+    #[cfg(feature = "messages")]
     Push {
         /// What is left of its time.
         valid: Millis,
@@ -93,6 +96,7 @@ pub enum NoticeBody {
         message: SignedMessage,
     },
     /// It is to be told no more. Not durable.
+    #[cfg(feature = "messages")]
     Withdraw {
         /// Which.
         message: MessageId,
@@ -241,10 +245,12 @@ mod tests {
             NoticeBody::Inquire { grant: grant.id, inquiry: 6, incarnation: Incarnation(4) },
             NoticeBody::Renew { lease: Millis(1), digest },
             NoticeBody::Desired { part: 0, parts: 1, answer: 7, grants: vec![grant] },
+            #[cfg(feature = "messages")]
             NoticeBody::Push {
                 valid: Millis(1),
                 message: SignedMessage { message: vec![1], signature: Signature([2; 64]) },
             },
+            #[cfg(feature = "messages")]
             NoticeBody::Withdraw { message: MessageId([3; 16]) },
         ] {
             let notice = Notice { body, seq: Some(5), ..notice(1) };

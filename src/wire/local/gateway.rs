@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "push")]
 use super::MessageAsk;
 use crate::model::{
-    Bssid, Cause, Code, GrantId, Incarnation, KeyId, MacAddr, MessageId, Millis, Origin, Refusal, Report, Secret,
-    ServiceId, Ssid, Traffic,
+    Bssid, Cause, Code, GrantId, Incarnation, KeyId, MacAddr, MessageId, Millis, Origin, Refusal, Report,
+    Secret, ServiceId, Ssid, Traffic,
 };
 
 /// A request to the gateway.
