@@ -184,7 +184,7 @@ async fn a_directory_is_signed_told_by_difference_and_the_same_after_a_restart()
 #[tokio::test]
 async fn who_was_near_is_told_more_and_who_shows_something_else_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let coordinator = Coordinator::start(dir.path(), &format!("{QUICK}[limits]\nlookups_per_minute = 30\n"));
+    let coordinator = Coordinator::start(dir.path(), &format!("{QUICK}lookups_per_minute = 30\n"));
     let (mut gateway, _) = coordinator.gateway(1).await;
     let (secret, epoch, service) = (BeaconSecret::new([7; 32]), BeaconEpoch([8; 8]), service_id(gateway.key));
     let network = SharedNetwork {

@@ -37,12 +37,12 @@ pub enum FromTerminal {
     Join {
         /// The access point chosen.
         bssid: Bssid,
-        /// What it announced when it was seen last.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        beacon: Option<HeardBeacon>,
         /// Keys to seal an access code for; absent: the terminal is older than sealed codes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offer: Option<Offer>,
+        /// What it announced when it was seen last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beacon: Option<HeardBeacon>,
         /// Comes back in the answer.
         request: u64,
         /// The address under which the terminal will be on that network.
