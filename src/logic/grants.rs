@@ -8,14 +8,10 @@
 //!                         |     none -> some   Enforce          some -> another   Enforce (in its place)
 //!                         |     some -> none   an eviction wave:
 //!                         v
-//!     Enforcement -+-> Flows -------------------------------+-> Verification -> Report
-//!                  +-> Association -> Neighbours -> Leases -+
-//!     (a step that fails does not stop the next; the walk of the flow table may take tens of milliseconds, for
-//!     which nobody is left on the air)
+//!                      Report
 //! ```
 //!
-//! The owner's grants go before a coordinator's. A station that is granted anew while it is being evicted is
-//! let go by the steps that are still to come.
+//! The owner's grants go before a coordinator's. What an eviction wave does, and when, is in `waves.rs`.
 //!
 //! A grant that was made for a code has no station until one comes with it: `codes.rs`.
 //!
@@ -31,22 +27,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::codes::Air;
+use self::waves::{Evictee, Wave};
 use crate::model::{
     BootTime, Cause, Code, Gather, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal,
-    Report, Step, StepOutcome, StepReport, Traffic,
+    Report, Step, StepOutcome, Traffic,
 };
 use crate::wire::gateway::BY_CODE;
 
 mod codes;
+mod waves;
 
 /// The kernel ends a grant this much later than the daemon, so that a daemon that lives does it with a report.
 pub const KERNEL_GRACE: Duration = Duration::from_secs(2);
 
 /// The longest lease honoured from a coordinator, whatever it says.
 const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
-
-/// A step that says nothing for so long has failed.
-const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// After the kernel refused something, everything is said again after this.
 const HEAL_AFTER: Duration = Duration::from_secs(1);
@@ -285,24 +280,6 @@ pub struct Grants {
     actions: VecDeque<Action>,
 }
 
-#[derive(Debug)]
-struct Wave {
-    /// The steps that are under way, and since when.
-    running: BTreeMap<Step, BootTime>,
-    started: BootTime,
-    targets: Vec<Evictee>,
-}
-
-#[derive(Debug)]
-struct Evictee {
-    grant: Grant,
-    cause: Cause,
-    moved: Traffic,
-    steps: Vec<StepReport>,
-    /// Granted anew meanwhile: the steps to come leave the station alone.
-    let_go: bool,
-}
-
 impl Grants {
     /// Takes over what the kernel enforces already, or what was kept across a reboot.
     /// `in_kernel`: whether the kernel enforces these now.
@@ -321,26 +298,6 @@ impl Grants {
             }
         }
         adopted
-    }
-
-    /// Goes on with evictions that a daemon before this one had begun.
-    pub fn resume(&mut self, ending: Vec<(Grant, Cause)>, now: BootTime) {
-        let evictees: Vec<Evictee> = ending
-            .into_iter()
-            .filter(|(grant, _)| {
-                !self.held.contains_key(&grant.id)
-                    && grant.station.is_some_and(|station| !self.enforced.contains_key(&station))
-            })
-            .map(|(grant, cause)| Evictee::new(grant, cause))
-            .collect();
-        if !evictees.is_empty() {
-            self.start_wave(evictees, now);
-        }
-    }
-
-    /// Evictions under way.
-    pub fn ending(&self) -> impl Iterator<Item = (&Grant, Cause)> {
-        self.waves.values().flat_map(|wave| &wave.targets).map(|target| (&target.grant, target.cause))
     }
 
     /// Whether another grant could be given.
@@ -420,9 +377,7 @@ impl Grants {
     /// When `handle_timeout` is next worth calling.
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let lease = self.deadlines.first().map(|(at, _)| *at);
-        let running = self.waves.values().flat_map(|wave| wave.running.values());
-        let step = running.min().map(|since| *since + STEP_PATIENCE);
-        [lease, step, self.heal_at, self.air.poll_timeout()].into_iter().flatten().min()
+        [lease, self.step_deadline(), self.heal_at, self.air.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Lets time pass up to `now`. Calling early, late or twice is harmless.
@@ -434,16 +389,7 @@ impl Grants {
             .map(|(_, id)| (*id, Cause::Expired))
             .gather();
         self.end(over, now);
-        let stuck: Vec<(u64, Step)> = self
-            .waves
-            .iter()
-            .flat_map(|(number, wave)| wave.running.iter().map(|(step, since)| (*number, *step, *since)))
-            .filter(|(.., since)| *since + STEP_PATIENCE <= now)
-            .map(|(number, step, _)| (number, step))
-            .collect();
-        for (wave, step) in stuck {
-            self.step_done(wave, step, &BTreeMap::new(), &BTreeMap::new(), now);
-        }
+        self.end_stuck_steps(now);
         self.give_up_waiting(now);
         if self.heal_at.is_some_and(|at| at <= now) {
             self.heal_at = None;
@@ -675,90 +621,6 @@ impl Grants {
         }
     }
 
-    /// The steps to come of any wave leave this station alone.
-    fn release(&mut self, station: MacAddr) {
-        for target in self.waves.values_mut().flat_map(|wave| &mut wave.targets) {
-            target.let_go |= target.grant.station == Some(station);
-        }
-    }
-
-    fn start_wave(&mut self, targets: Vec<Evictee>, now: BootTime) {
-        let number = self.next_wave;
-        self.next_wave += 1;
-        self.waves.insert(number, Wave { running: BTreeMap::new(), started: now, targets });
-        self.start_step(number, Step::Enforcement, now);
-    }
-
-    fn start_step(&mut self, number: u64, step: Step, now: BootTime) {
-        let Some(wave) = self.waves.get_mut(&number) else { return };
-        wave.running.insert(step, now);
-        let targets = wave.to_do();
-        self.actions.push_back(Action::Step { wave: number, step, targets });
-    }
-
-    fn step_done(
-        &mut self,
-        number: u64,
-        step: Step,
-        outcomes: &BTreeMap<GrantId, StepOutcome>,
-        moved: &BTreeMap<MacAddr, Traffic>,
-        now: BootTime,
-    ) {
-        let Some(wave) = self.waves.get_mut(&number) else { return };
-        let Some(since) = wave.running.remove(&step) else { return };
-        let took = now.since(since);
-        for target in &mut wave.targets {
-            let outcome = match outcomes.get(&target.grant.id) {
-                Some(outcome) => outcome.clone(),
-                None if target.let_go => StepOutcome::Absent,
-                None => StepOutcome::Failed { why: format!("no answer within {STEP_PATIENCE:?}") },
-            };
-            // Reported in the order of the steps, whichever ended first.
-            let at = target.steps.partition_point(|earlier| earlier.step < step);
-            target.steps.insert(at, StepReport { step, outcome, took_us: micros(took) });
-            if let Some(moved) = target.grant.station.and_then(|station| moved.get(&station)) {
-                target.moved = *moved;
-            }
-        }
-        let is_last = wave.running.is_empty();
-        match step {
-            Step::Enforcement => {
-                self.start_step(number, Step::Flows, now);
-                self.start_step(number, Step::Association, now);
-            }
-            Step::Association => self.start_step(number, Step::Neighbours, now),
-            Step::Neighbours => self.start_step(number, Step::Leases, now),
-            Step::Flows | Step::Leases if is_last => self.start_step(number, Step::Verification, now),
-            Step::Flows | Step::Leases => {}
-            Step::Verification => {
-                let Some(wave) = self.waves.remove(&number) else { return };
-                for target in wave.targets {
-                    self.report(target, wave.started, now);
-                }
-            }
-        }
-    }
-
-    fn report_superseded(&mut self, id: GrantId, moved: Traffic, now: BootTime) {
-        if let Some((grant, cause, since)) = self.superseded.remove(&id) {
-            self.report(Evictee { moved, ..Evictee::new(grant, cause) }, since, now);
-        }
-    }
-
-    fn report(&mut self, target: Evictee, started: BootTime, now: BootTime) {
-        let Evictee { grant, cause, moved, steps, let_go: _ } = target;
-        let report = Report {
-            cause,
-            grant: grant.id,
-            moved,
-            steps,
-            station: grant.station,
-            total_us: micros(now.since(started)),
-            incarnation: grant.incarnation,
-        };
-        self.actions.push_back(Action::Report { report, origin: grant.origin });
-    }
-
     /// The owner's grant before a coordinator's, one by code before one by address; among equals the lowest id.
     fn best(&self, station: MacAddr) -> Option<&Grant> {
         let ids = self.by_station.get(&station)?;
@@ -809,32 +671,12 @@ impl Grant {
     }
 }
 
-impl Wave {
-    fn to_do(&self) -> Vec<Target> {
-        self.targets
-            .iter()
-            .filter(|target| !target.let_go)
-            .filter_map(|target| Some(target.grant.target(target.grant.station?, target.cause)))
-            .collect()
-    }
-}
-
-impl Evictee {
-    fn new(grant: Grant, cause: Cause) -> Self {
-        Self { grant, cause, moved: Traffic::default(), steps: Vec::new(), let_go: false }
-    }
-}
-
 /// The lease that counts.
 fn honoured(lease: Duration, origin: Origin) -> Duration {
     match origin {
         Origin::Owner => lease,
         Origin::Coordinator => lease.min(MAX_LEASE),
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Action, Evictee, Grant, Grants, MOST_GRANTS};
+use super::waves::Evictee;
+use super::{Action, Grant, Grants, MOST_GRANTS};
 use crate::model::{BootTime, Cause, Code, Gather, GrantId, KeyId, MacAddr, Origin, Refusal, Step};
 
 /// How long after a start hostapd may take to say that a station which was let in before is still there.

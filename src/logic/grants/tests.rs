@@ -1,5 +1,6 @@
 //! Stories, and every short history.
 
+use super::waves::STEP_PATIENCE;
 use super::*;
 use crate::model::{Millis, PublicKey, SessionId};
 
