@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::effects::{Gateway, count};
+use super::effects::Gateway;
 use super::persist;
 use crate::adapters::channel::{ChannelEvent, Channels};
 use crate::config::gateway::Settings;
@@ -322,7 +322,7 @@ impl Gateway {
         let message = Message { id: new_message_id(), to, link, text };
         let (author, until) = (Author::Owner, now + valid);
         let entry = Entry { message, author, signed: None, until, taken: BTreeSet::new() };
-        let row = row(&entry, now);
+        let row = entry.row(now);
         self.messages.post.handle_input(Input::Push(entry), now);
         self.messages_changed(true, now);
         reply.ok(row);
@@ -358,7 +358,7 @@ impl Gateway {
 
     /// What terminals are told.
     pub fn message_rows(&self, now: BootTime) -> Vec<MessageRow> {
-        self.messages.post.entries().map(|entry| row(entry, now)).collect()
+        self.messages.post.entries().map(|entry| entry.row(now)).collect()
     }
 
     /// `wayleave withdraw`.
@@ -369,7 +369,7 @@ impl Gateway {
                 reply.refuse(Refusal::new("not-yours", sentence));
             }
             Some(entry) => {
-                let row = row(entry, now);
+                let row = entry.row(now);
                 self.messages.post.handle_input(Input::Withdraw(message), now);
                 reply.ok(row);
             }
@@ -378,17 +378,5 @@ impl Gateway {
                 reply.refuse(Refusal::new("no-message", sentence));
             }
         }
-    }
-}
-
-fn row(entry: &Entry, now: BootTime) -> MessageRow {
-    MessageRow {
-        id: entry.message.id,
-        to: entry.message.to.clone(),
-        author: entry.author,
-        text: entry.message.text.clone(),
-        link: entry.message.link.clone(),
-        left: entry.until.since(now).into(),
-        taken: count(entry.taken.len()),
     }
 }

@@ -1,3 +1,5 @@
+//! Every short history of sessions, against what a server is told of them.
+
 use super::*;
 use crate::model::Cause;
 

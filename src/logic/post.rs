@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{Audience, Author, BootTime, Message, MessageId, Millis, PublicKey, Refusal};
+use crate::wire::local::MessageRow;
 use crate::wire::push::SignedMessage;
 
 /// Terminals of which it is remembered that they have a message. What is forgotten is offered again, and shown to
@@ -73,6 +74,21 @@ pub struct Entry {
     pub until: BootTime,
     /// Who has it already.
     pub taken: BTreeSet<PublicKey>,
+}
+
+impl Entry {
+    /// As its owner is shown it.
+    pub fn row(&self, now: BootTime) -> MessageRow {
+        MessageRow {
+            id: self.message.id,
+            to: self.message.to.clone(),
+            author: self.author,
+            text: self.message.text.clone(),
+            link: self.message.link.clone(),
+            left: self.until.since(now).into(),
+            taken: u32::try_from(self.taken.len()).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,3 +1,5 @@
+//! Every short history of requests to servers, against what must hold after each step.
+
 use super::*;
 
 const PATIENCE: Patience = Patience { first: Duration::from_secs(2), tries: 2, most: 3 };

@@ -107,11 +107,11 @@ impl Core {
 
     /// What terminals are told.
     pub fn message_rows(&self, now: BootTime) -> Vec<MessageRow> {
-        self.post.entries().map(|entry| row(entry, now)).collect()
+        self.post.entries().map(|entry| entry.row(now)).collect()
     }
 
     fn message_row(&self, message: &MessageId, now: BootTime) -> Option<MessageRow> {
-        self.post.get(message).map(|entry| row(entry, now))
+        self.post.get(message).map(|entry| entry.row(now))
     }
 
     fn gateway_of(&self, to: &Audience) -> Option<PublicKey> {
@@ -234,17 +234,5 @@ impl Core {
                 }
             }
         }
-    }
-}
-
-fn row(entry: &Entry, now: BootTime) -> MessageRow {
-    MessageRow {
-        id: entry.message.id,
-        to: entry.message.to.clone(),
-        author: entry.author,
-        text: entry.message.text.clone(),
-        link: entry.message.link.clone(),
-        left: entry.until.since(now).into(),
-        taken: u32::try_from(entry.taken.len()).unwrap_or(u32::MAX),
     }
 }
