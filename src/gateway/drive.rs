@@ -35,6 +35,7 @@ use crate::host::memory;
 use crate::logic::backoff::Backoff;
 use crate::logic::beacon;
 use crate::logic::grants;
+use crate::logic::listing::Listings;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{BootTime, Gather, KeyId, MacAddr, Refusal, sentence};
@@ -169,6 +170,7 @@ impl Drive {
             link_state,
             coordinator_at: Vec::new(),
             figures,
+            listings: Listings::default(),
             code_files: Vec::new(),
             code_files_at: None,
             unwritten: Vec::new(),
@@ -402,10 +404,15 @@ impl Drive {
             Done::Probed { grant, station, there } => {
                 gateway.grants.handle_input(grants::Input::Probed { grant, station, there }, now);
             }
-            Done::Identified { bss, station, identity } => {
+            // It may have left meanwhile.
+            Done::Identified { bss, station, identity }
+                if gateway.presence.get(station).is_some_and(|found| found.bsses.contains(&bss)) =>
+            {
                 let key = key_id(identity.as_deref());
+                gateway.listings.came(&bss, station, key);
                 gateway.grants.handle_input(grants::Input::Associated { bss, station, key }, now);
             }
+            Done::Identified { .. } => {}
             Done::Resolved(addresses) => {
                 if !addresses.is_empty() && addresses != gateway.coordinator_at {
                     gateway.coordinator_at = addresses;
@@ -419,18 +426,21 @@ impl Drive {
                 gateway.rebuild_soon(false, now);
             }
             // Of one that says another name right now nobody knows which it will be.
-            Done::Stations { bss, stations }
+            Done::Stations { bss, number, stations: Some(stations) }
                 if gateway.has_accounts(&bss)
                     && stations.iter().any(|info| info.state.authorized && info.is_asked_again) =>
             {
+                gateway.listings.end(number, None);
                 gateway.list_at.get_or_insert(now + LIST_AFTER);
             }
-            Done::Stations { bss, stations } => {
-                let listed: Vec<(MacAddr, Option<KeyId>)> = stations
-                    .into_iter()
-                    .filter(|info| info.state.authorized)
-                    .map(|info| (info.mac, key_id(info.keyid.or(info.identity).as_deref())))
-                    .collect();
+            Done::Stations { bss, number, stations } => {
+                let listed = stations.map(|stations| {
+                    let authorized = stations.into_iter().filter(|info| info.state.authorized);
+                    let known =
+                        authorized.map(|info| (info.mac, key_id(info.keyid.or(info.identity).as_deref())));
+                    known.collect()
+                });
+                let Some(listed) = gateway.listings.end(number, listed) else { return };
                 let here: BTreeSet<MacAddr> = listed.iter().map(|(station, _)| *station).gather();
                 gateway
                     .grants
@@ -561,15 +571,18 @@ impl Drive {
                 gateway.presence.handle_input(input);
                 gateway.beacons_input(beacon::Input::CameUp(bss.clone()), now);
                 gateway.read_codes_at(bss.clone());
+                gateway.listings.forget(&bss);
                 list(gateway, bss);
             }
             HostapdEvent::BssDown { bss } => {
+                gateway.listings.forget(&bss);
                 let nobody = grants::Input::Listed { bss: bss.clone(), stations: Vec::new() };
                 gateway.grants.handle_input(nobody, now);
                 gateway.presence.handle_input(presence::Input::BssDown { bss });
             }
             HostapdEvent::StationConnected { bss, station, keyid } => {
                 let key = key_id(keyid.as_deref());
+                gateway.listings.came(&bss, station, key);
                 if key.is_none() && gateway.has_accounts(&bss) {
                     identify(gateway, bss.clone(), station);
                 } else {
@@ -581,6 +594,7 @@ impl Drive {
                 gateway.list_at.get_or_insert(now + LIST_AFTER);
             }
             HostapdEvent::StationDisconnected { bss, station } => {
+                gateway.listings.left(&bss, station);
                 gateway.grants.handle_input(grants::Input::Disassociated { bss: bss.clone(), station }, now);
                 gateway.presence.handle_input(presence::Input::Disassociated { bss: bss.clone(), station });
                 gateway.beacons_left(bss, now);
@@ -706,14 +720,11 @@ fn key_id(said: Option<&str>) -> Option<KeyId> {
 /// Asks hostapd who is associated with a BSS.
 fn list(gateway: &mut Gateway, bss: String) {
     let hostapd = gateway.hostapd.clone();
+    let number = gateway.listings.begin(&bss);
     gateway.pending.push(Box::pin(async move {
-        match hostapd.stations(&bss).await {
-            Ok(stations) => Done::Stations { bss, stations },
-            Err(error) => {
-                tracing::warn!(%error, "stations of a BSS");
-                Done::Nothing
-            }
-        }
+        let stations = hostapd.stations(&bss).await;
+        let unlisted = |error| tracing::warn!(%error, "stations of a BSS");
+        Done::Stations { bss, number, stations: stations.map_err(unlisted).ok() }
     }));
 }
 

@@ -32,6 +32,7 @@ use crate::host::clock;
 use crate::host::control::{Reply, line};
 use crate::logic::beacon;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
+use crate::logic::listing::Listings;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{
@@ -63,8 +64,8 @@ pub(super) enum Done {
     Resolved(Vec<(IpAddr, u16)>),
     /// Everything that rtnetlink knows.
     Heard(Heard),
-    /// The stations of a BSS.
-    Stations { bss: String, stations: Vec<StationInfo> },
+    /// The stations of a BSS, in the list of this number; `None`: hostapd does not say.
+    Stations { bss: String, number: u64, stations: Option<Vec<StationInfo>> },
     /// What the doctor found.
     Doctor(Reply, Vec<crate::wire::local::Finding>),
     /// hostapd's answer to an announcement; `untold`: why it does not tell what `[interworking]` says.
@@ -109,6 +110,8 @@ pub(super) struct Gateway {
     pub coordinator_at: Vec<(IpAddr, u16)>,
     /// What each grant had used and moved when the kernel was last looked at.
     pub figures: BTreeMap<GrantId, (u64, Traffic)>,
+    /// Lists of stations that hostapd makes now.
+    pub listings: Listings,
     /// The files that hostapd reads codes from.
     pub code_files: Vec<CodeFile>,
     /// When they are looked at again.

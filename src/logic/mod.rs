@@ -27,6 +27,8 @@ pub mod grants;
 pub mod inbox;
 #[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod limit;
+#[cfg(feature = "gateway")]
+pub mod listing;
 #[cfg(any(feature = "push", feature = "coordinator"))]
 pub mod post;
 #[cfg(feature = "gateway")]
