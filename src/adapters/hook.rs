@@ -91,14 +91,15 @@ async fn run(path: &Path, variables: Variables) -> Result<(), HookError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
+    /// Another process makes the program: what a test beside this one starts at that moment would inherit the open
+    /// file, and a file that somebody has open to write cannot be run (`ETXTBSY`, execve(2)).
     fn script(dir: &Path, text: &str) -> PathBuf {
-        let path = dir.join("hook");
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (source, path) = (dir.join("text"), dir.join("hook"));
+        std::fs::write(&source, text).unwrap();
+        let mut install = std::process::Command::new("install");
+        assert!(install.args(["-m", "755"]).args([&source, &path]).status().unwrap().success());
         path
     }
 
