@@ -221,6 +221,7 @@ impl Stage {
     #[track_caller]
     pub fn wait_evicted_for_silence(&self, station: usize, events: &mut Events) -> Value {
         let began = since_1970();
+        events.be_patient(JOIN);
         let report = events.next("evicted")["report"].clone();
         assert_eq!(report["cause"], "silence", "{report}");
         let station = &self.lab.stations[station];

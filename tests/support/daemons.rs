@@ -157,6 +157,12 @@ impl Gateway {
 pub struct Events(BufReader<UnixStream>);
 
 impl Events {
+    /// From now on waits so long for each event, and not [`SOON`].
+    #[track_caller]
+    pub fn be_patient(&self, limit: Duration) {
+        self.0.get_ref().set_read_timeout(Some(limit)).expect("not zero");
+    }
+
     /// The next event with this name; others are passed over.
     #[track_caller]
     pub fn next(&mut self, name: &str) -> Value {
