@@ -9,7 +9,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring::{DEFAULT_CIPHER_SUITES, kx_group};
+use rustls::crypto::ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
+use rustls::crypto::ring::kx_group;
 use rustls::crypto::{CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -35,10 +36,11 @@ pub(super) fn config(key: PublicKey) -> Arc<ClientConfig> {
 }
 
 /// What this link can need of ring, and no more: the pinned key is Ed25519, and proves itself in [`Pinned`]; nobody
-/// here has a key for TLS. The usual provider brings RSA, P-256 and P-384 along, a quarter of a megabyte.
+/// here has a key for TLS. Sealed codes need ChaCha20-Poly1305 anyway, and most routers have no instructions for AES. The
+/// usual provider brings RSA, P-256, P-384 and AES along, a quarter of a megabyte.
 fn provider() -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: DEFAULT_CIPHER_SUITES.to_vec(),
+        cipher_suites: vec![TLS13_CHACHA20_POLY1305_SHA256],
         kx_groups: vec![kx_group::X25519],
         signature_verification_algorithms: WebPkiSupportedAlgorithms { all: &[], mapping: &[] },
         secure_random: &Random,
