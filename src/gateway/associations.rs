@@ -44,6 +44,7 @@ impl Associations {
     /// cannot be told.
     pub async fn end(&self, station: MacAddr, reason: u16) -> Vec<(String, Result<bool, String>)> {
         let answers = self.hostapd.deauthenticate(station, reason).await;
+        #[cfg_attr(not(feature = "nl80211"), expect(unused_mut))]
         let mut ends: Vec<_> = answers
             .into_iter()
             .map(|(bss, answer)| (bss, answer.map_err(|error| sentence(&error))))
@@ -54,14 +55,15 @@ impl Associations {
                 let ended = radios.nl80211.end(index, station, reason).await;
                 ends.push((name, ended.map_err(|error| sentence(&error))));
             }
+            ends.sort_by(|one, other| one.0.cmp(&other.0));
         }
-        ends.sort_by(|one, other| one.0.cmp(&other.0));
         ends
     }
 
     /// Those of a station. For each access point, the association if there is one, or why it cannot be told.
     pub async fn look(&self, station: MacAddr) -> Vec<(String, Result<Option<Association>, String>)> {
         let answers = self.hostapd.station(station).await;
+        #[cfg_attr(not(feature = "nl80211"), expect(unused_mut))]
         let mut found: Vec<_> = answers
             .into_iter()
             .map(|(bss, answer)| {
@@ -82,8 +84,8 @@ impl Associations {
                 });
                 found.push((name, association.map_err(|error| sentence(&error))));
             }
+            found.sort_by(|one, other| one.0.cmp(&other.0));
         }
-        found.sort_by(|one, other| one.0.cmp(&other.0));
         found
     }
 }

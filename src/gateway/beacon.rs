@@ -4,13 +4,11 @@
 //! `GET vendor_elements`), so the owner's own ones come from our configuration and are said with ours each time. So is
 //! what telephones are told before they join (`wire/interworking.rs`).
 
-use std::collections::BTreeMap;
-
 use super::effects::{Done, Gateway};
 use crate::adapters::hostapd::{HostapdControl, HostapdError};
 use crate::config::gateway::Settings;
 use crate::logic::beacon::{Action, Announcer, Answer, Input};
-use crate::model::{BeaconEpoch, BeaconSecret, BootTime, Bssid, Gather, sentence};
+use crate::model::{BeaconEpoch, BeaconSecret, BootTime, Bssid, Few, Gather, sentence};
 use crate::wire::beacon::Announcement;
 use crate::wire::gateway::BeaconReport;
 use crate::wire::sign::random;
@@ -19,7 +17,7 @@ use crate::wire::sign::random;
 pub(super) struct Beacons {
     pub announcer: Announcer,
     /// BSSes on which hostapd does not tell what the owner wants it to tell before anybody joins, and why.
-    pub untold: BTreeMap<String, String>,
+    pub untold: Few<String, String>,
     epoch: BeaconEpoch,
     secret: BeaconSecret,
 }
@@ -29,7 +27,7 @@ impl Beacons {
     pub fn new(settings: &Settings, now: BootTime) -> Option<Self> {
         Some(Self {
             announcer: Announcer::new(settings.beacon_every?, now),
-            untold: BTreeMap::new(),
+            untold: Few::default(),
             epoch: BeaconEpoch(random()),
             secret: BeaconSecret::new(random()),
         })
@@ -52,7 +50,7 @@ impl Beacons {
 impl Gateway {
     /// Which BSSes serve a shared network on the air. On a wire nothing is announced: there is no name.
     pub fn beacons_serve(&mut self, now: BootTime) {
-        let served: BTreeMap<String, Bssid> = self
+        let served: Few<String, Bssid> = self
             .presence
             .bsses()
             .iter()

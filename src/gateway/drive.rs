@@ -38,7 +38,7 @@ use crate::logic::grants;
 use crate::logic::listing::Listings;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{BootTime, Gather, KeyId, MacAddr, Refusal, sentence};
+use crate::model::{BootTime, Few, Gather, KeyId, MacAddr, Refusal, sentence};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::gateway::ToGateway;
 use crate::wire::hello::Role;
@@ -174,10 +174,10 @@ impl Drive {
             code_files: Vec::new(),
             code_files_at: None,
             unwritten: Vec::new(),
-            making: BTreeMap::new(),
+            making: Few::default(),
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),
-            waves: BTreeMap::new(),
+            waves: Few::default(),
             waiting: BTreeMap::new(),
             events: broadcast::channel(EVENTS_KEPT).0,
             restored: 0,

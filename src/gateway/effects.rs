@@ -36,7 +36,7 @@ use crate::logic::listing::Listings;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{
-    BootTime, Bssid, Gather, GrantId, Incarnation, MacAddr, Origin, ServiceId, StepOutcome, Traffic,
+    BootTime, Bssid, Few, Gather, GrantId, Incarnation, MacAddr, Origin, ServiceId, StepOutcome, Traffic,
 };
 use crate::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway, grants_digest};
 use crate::wire::local::{Event, Evicted, LinkState};
@@ -119,12 +119,12 @@ pub(super) struct Gateway {
     /// Why codes cannot be written.
     pub unwritten: Vec<String>,
     /// Codes that hostapd is being told.
-    pub making: BTreeMap<GrantId, Making>,
+    pub making: Few<GrantId, Making>,
     /// Addresses that the kernel knows to be pinned.
     pub pinned: BTreeSet<(IpAddr, MacAddr)>,
     pub pending: Pending,
     /// What each wave frees, as it was when the wave began.
-    pub waves: BTreeMap<u64, BTreeMap<GrantId, Known>>,
+    pub waves: Few<u64, BTreeMap<GrantId, Known>>,
     /// Who waits for the end of an eviction.
     pub waiting: BTreeMap<GrantId, Vec<Reply>>,
     pub events: broadcast::Sender<Arc<[u8]>>,

@@ -21,7 +21,7 @@ use crate::wire::gateway::{FromGateway, Presence};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     /// Its addresses, with the index of the interface behind which each is.
-    pub addresses: BTreeMap<IpAddr, u32>,
+    pub addresses: Vec<(IpAddr, u32)>,
 }
 
 /// What a step came to for one target.
@@ -102,12 +102,12 @@ fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let conntrack = gateway.conntrack.clone();
     later(gateway, wave, Step::Flows, async move {
         let addresses: Vec<IpAddr> =
-            targets.iter().flat_map(|(_, known)| known.addresses.keys().copied()).collect();
+            targets.iter().flat_map(|(_, known)| known.addresses.iter().map(|(ip, _)| *ip)).collect();
         match conntrack.free(addresses).await {
             Ok(freed) => targets
                 .iter()
                 .map(|(target, known)| {
-                    let flows = known.addresses.keys().filter_map(|ip| freed.per_address.get(ip)).sum();
+                    let flows = known.addresses.iter().filter_map(|(ip, _)| freed.per_address.get(ip)).sum();
                     let outcome = match freed.left {
                         0 => StepOutcome::Done { freed: flows },
                         left => StepOutcome::Failed { why: format!("{left} flows are still there") },
@@ -180,7 +180,7 @@ fn leases(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let served = gateway.world.served(&gateway.settings);
     later(gateway, wave, Step::Leases, async move {
         let ends = targets.iter().map(async |(target, known)| {
-            let addresses: Vec<IpAddr> = known.addresses.keys().copied().collect();
+            let addresses: Vec<IpAddr> = known.addresses.iter().map(|(ip, _)| *ip).collect();
             let outcome = match dhcp.release(target.station, &addresses, &served).await {
                 Ok(freed) => StepOutcome::Done { freed },
                 Err(DhcpError::Absent { .. }) => StepOutcome::Absent,

@@ -1,19 +1,19 @@
 //! What interfaces and addresses this machine has, and which of them are shared.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::adapters::dhcp::Served;
 use crate::adapters::rtnetlink::{Address, Link};
 use crate::config::gateway::{Network, Settings};
-use crate::model::{Bssid, Gather, MacAddr};
+use crate::model::{Bssid, Few, Gather, MacAddr};
 use crate::wire::local::Layout;
 
 /// Interfaces and addresses as rtnetlink tells them.
 #[derive(Debug, Default)]
 pub struct World {
-    links: BTreeMap<u32, Link>,
-    addresses: BTreeMap<(u32, IpAddr), u8>,
+    links: Few<u32, Link>,
+    addresses: Few<(u32, IpAddr), u8>,
 }
 
 impl World {
@@ -106,25 +106,23 @@ impl World {
 
     /// Where chains hang: the shared interfaces, or the ports behind them.
     pub fn hooked(&self, settings: &Settings, layout: Layout) -> Vec<String> {
-        let mut names: Vec<String> = match layout {
-            Layout::Netdev => self.shared(settings).map(|link| link.name.clone()).collect(),
+        let names: BTreeSet<String> = match layout {
+            Layout::Netdev => self.shared(settings).map(|link| link.name.clone()).gather(),
             Layout::Bridge => self
                 .shared(settings)
                 .flat_map(|link| {
                     let ports: Vec<String> = self.ports(link.index).map(|port| port.name.clone()).collect();
                     if link.master.is_some() { vec![link.name.clone()] } else { ports }
                 })
-                .collect(),
+                .gather(),
         };
-        names.sort();
-        names
+        names.into_iter().collect()
     }
 
     /// The gateway's own addresses on the shared interfaces, and on the bridge above a shared port.
     pub fn gateway_addresses(&self, settings: &Settings) -> Vec<IpAddr> {
-        let mut above: Vec<u32> =
+        let above: Vec<u32> =
             self.shared(settings).flat_map(|link| [Some(link.index), link.master]).flatten().collect();
-        above.sort_unstable();
         self.addresses.keys().filter(|(index, _)| above.contains(index)).map(|(_, ip)| *ip).collect()
     }
 
@@ -137,24 +135,21 @@ impl World {
 
     /// Where guests speak to this machine itself: the shared interfaces, or the bridge above a shared port.
     #[cfg(feature = "push")]
-    pub fn guests(&self, settings: &Settings) -> BTreeMap<u32, String> {
+    pub fn guests(&self, settings: &Settings) -> Few<u32, String> {
         let above = self.shared(settings).map(|link| link.master.unwrap_or(link.index));
         above.filter_map(|index| Some((index, self.name(index)?.to_owned()))).gather()
     }
 
     /// Where a DHCP server of this machine would serve.
     pub fn served(&self, settings: &Settings) -> Vec<Served> {
-        let mut above: Vec<u32> =
-            self.shared(settings).map(|link| link.master.unwrap_or(link.index)).collect();
-        above.sort_unstable();
-        above.dedup();
+        let above: Few<u32, ()> =
+            self.shared(settings).map(|link| (link.master.unwrap_or(link.index), ())).gather();
         above
-            .into_iter()
+            .keys()
             .filter_map(|index| {
-                let addresses = self.addresses.range((index, IpAddr::from([0, 0, 0, 0]))..);
-                let addresses =
-                    addresses.take_while(|((of, _), _)| *of == index).map(|((_, ip), length)| (*ip, *length));
-                Some(Served { name: self.name(index)?.to_owned(), addresses: addresses.collect() })
+                let addresses = self.addresses.iter().filter(|((of, _), _)| of == index);
+                let addresses = addresses.map(|((_, ip), length)| (*ip, *length)).collect();
+                Some(Served { name: self.name(*index)?.to_owned(), addresses })
             })
             .collect()
     }
@@ -193,7 +188,7 @@ mod tests {
         assert_eq!(world.hooked(&settings, Layout::Bridge), ["ap0"]);
         assert_eq!(world.gateway_addresses(&settings), [IpAddr::from([10, 0, 0, 1])]);
         #[cfg(feature = "push")]
-        assert_eq!(world.guests(&settings), BTreeMap::from([(1, "br-guest".to_owned())]));
+        assert_eq!(world.guests(&settings), Few::from([(1, "br-guest".to_owned())]));
         assert!(world.is_shared(&settings, 2) && !world.is_shared(&settings, 3));
         assert_eq!(world.joined(&settings, "ap0").map(|port| port.index), Some(2));
         assert_eq!(world.joined(&settings, "br-guest"), None, "it is no port");

@@ -15,10 +15,9 @@
 //! is not answered by asking again; whoever was asked last in this slot was told this slot
 //! (`every_short_history`). Not here: octets and HMAC (`wire/beacon.rs`). `docs/wire.md` gives the reasons.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{BootTime, Bssid, Refusal};
+use crate::model::{BootTime, Bssid, Few, Refusal};
 use crate::wire::beacon::Beacon;
 use crate::wire::gateway::BeaconReport;
 
@@ -26,7 +25,7 @@ use crate::wire::gateway::BeaconReport;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// These BSSes serve a shared network on the air, and no others.
-    Serves(BTreeMap<String, Bssid>),
+    Serves(Few<String, Bssid>),
     /// hostapd made this BSS anew: whatever it was told is forgotten.
     CameUp(String),
     /// The last station of this BSS has left: maybe hostapd has read its configuration again.
@@ -116,7 +115,7 @@ pub struct Announcer {
     slot: u32,
     repeat: u32,
     room: bool,
-    bsses: BTreeMap<String, Bss>,
+    bsses: Few<String, Bss>,
     withdrawn: Vec<String>,
 }
 
@@ -124,7 +123,7 @@ impl Announcer {
     /// With slots of this length, the first from now on.
     pub fn new(every: Duration, now: BootTime) -> Self {
         let every = every.max(Duration::from_secs(1));
-        let (bsses, withdrawn) = (BTreeMap::new(), Vec::new());
+        let (bsses, withdrawn) = (Few::default(), Vec::new());
         Self { every, began: now, slot: 0, repeat: 0, room: true, bsses, withdrawn }
     }
 
@@ -209,7 +208,7 @@ impl Announcer {
         })
     }
 
-    fn serves(&mut self, wanted: BTreeMap<String, Bssid>) {
+    fn serves(&mut self, wanted: Few<String, Bssid>) {
         let over: Vec<String> =
             self.bsses.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in over {
@@ -217,7 +216,8 @@ impl Announcer {
             self.withdrawn.push(name);
         }
         for (name, bssid) in wanted {
-            let bss = self.bsses.entry(name).or_insert(Bss { bssid, state: State::Wanted, is_on_air: false });
+            let bss =
+                self.bsses.get_or_insert_with(name, || Bss { bssid, state: State::Wanted, is_on_air: false });
             if bss.bssid != bssid {
                 bss.bssid = bssid;
                 bss.say_again(true);
@@ -302,8 +302,8 @@ mod tests {
     /// Inputs of the histories; hostapd is a model: what it was told last, and whether a question is open.
     #[test]
     fn every_short_history() {
-        let two = || BTreeMap::from([("ap1".to_owned(), BSSID), ("ap2".to_owned(), BSSID)]);
-        let one = || BTreeMap::from([("ap1".to_owned(), BSSID)]);
+        let two = || Few::from([("ap1".to_owned(), BSSID), ("ap2".to_owned(), BSSID)]);
+        let one = || Few::from([("ap1".to_owned(), BSSID)]);
         let answered = |answer| Input::Answered { bss: "ap1".into(), answer };
         let steps: [&dyn Fn() -> Option<Input>; 10] = [
             &|| None,
@@ -373,7 +373,7 @@ mod tests {
         let now = BootTime(5);
         let mut machine = Announcer::new(SLOT, now);
         assert_eq!(machine.poll_timeout(), None);
-        machine.handle_input(Input::Serves(BTreeMap::from([("ap1".to_owned(), BSSID)])), now);
+        machine.handle_input(Input::Serves(Few::from([("ap1".to_owned(), BSSID)])), now);
         assert_eq!(machine.poll_timeout(), Some(now + REPEAT));
         assert!(machine.poll_action().is_some());
         assert_eq!(machine.announced().collect::<Vec<_>>(), [("ap1", Standing::Asked)]);
@@ -381,7 +381,7 @@ mod tests {
         machine.handle_input(Input::Answered { bss: "ap1".into(), answer: refused }, now);
         assert_eq!(machine.poll_timeout(), None);
         assert_eq!(machine.announced().collect::<Vec<_>>(), [("ap1", Standing::Off("FAIL"))]);
-        machine.handle_input(Input::Serves(BTreeMap::new()), now + SLOT);
+        machine.handle_input(Input::Serves(Few::default()), now + SLOT);
         assert_eq!(machine.poll_action(), Some(Action::Withdraw { bss: "ap1".into() }));
     }
 
@@ -390,7 +390,7 @@ mod tests {
         for every in [SLOT, Duration::from_secs(45)] {
             let began = BootTime(5);
             let mut machine = Announcer::new(every, began);
-            machine.handle_input(Input::Serves(BTreeMap::from([("ap1".to_owned(), BSSID)])), began);
+            machine.handle_input(Input::Serves(Few::from([("ap1".to_owned(), BSSID)])), began);
             let mut said = Vec::new();
             let mut tell = |machine: &mut Announcer, now: BootTime| {
                 while let Some(action) = machine.poll_action() {

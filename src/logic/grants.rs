@@ -29,8 +29,8 @@ use std::time::Duration;
 use self::codes::Air;
 use self::waves::{Evictee, Wave};
 use crate::model::{
-    BootTime, Cause, Code, Gather, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin, Refusal,
-    Report, Step, StepOutcome, Traffic,
+    BootTime, Cause, Code, Few, Gather, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin,
+    Refusal, Report, Step, StepOutcome, Traffic,
 };
 use crate::wire::gateway::BY_CODE;
 
@@ -270,7 +270,7 @@ pub struct Grants {
     deadlines: BTreeSet<(BootTime, GrantId)>,
     /// What the kernel was told, per station.
     enforced: BTreeMap<MacAddr, Grant>,
-    waves: BTreeMap<u64, Wave>,
+    waves: Few<u64, Wave>,
     next_wave: u64,
     /// Grants that were replaced in the kernel and wait for their figures.
     superseded: BTreeMap<GrantId, (Grant, Cause, BootTime)>,
@@ -347,16 +347,16 @@ impl Grants {
             Input::Take { grant, incarnation, cause } => {
                 let present = self.held.get(&grant).map(|held| held.incarnation);
                 if present.is_some() && incarnation.is_none_or(|wanted| Some(wanted) == present) {
-                    self.end([(grant, cause)].into(), now);
+                    self.end(vec![(grant, cause)], now);
                 }
             }
             Input::TakeStation { station, cause } => {
                 let ids = self.by_station.get(&station).cloned().unwrap_or_default();
-                self.end(ids.into_iter().map(|id| (id, cause)).gather(), now);
+                self.end(ids.into_iter().map(|id| (id, cause)).collect(), now);
             }
             Input::Renew { lease } => self.renew(lease.min(MAX_LEASE), now),
             Input::Want { grants } => self.want(grants, now),
-            Input::Spent { grant } => self.end([(grant, Cause::Quota)].into(), now),
+            Input::Spent { grant } => self.end(vec![(grant, Cause::Quota)], now),
             Input::StepDone { wave, step, outcomes, moved } => {
                 self.step_done(wave, step, &outcomes, &moved, now)
             }
@@ -382,12 +382,12 @@ impl Grants {
 
     /// Lets time pass up to `now`. Calling early, late or twice is harmless.
     pub fn handle_timeout(&mut self, now: BootTime) {
-        let over: BTreeMap<GrantId, Cause> = self
+        let over: Vec<(GrantId, Cause)> = self
             .deadlines
             .iter()
             .take_while(|(at, _)| *at <= now)
             .map(|(_, id)| (*id, Cause::Expired))
-            .gather();
+            .collect();
         self.end(over, now);
         self.end_stuck_steps(now);
         self.give_up_waiting(now);
@@ -526,7 +526,7 @@ impl Grants {
         self.give(grants, Origin::Coordinator, now);
     }
 
-    fn end(&mut self, ended: BTreeMap<GrantId, Cause>, now: BootTime) {
+    fn end(&mut self, ended: Vec<(GrantId, Cause)>, now: BootTime) {
         let mut touched = BTreeSet::new();
         let mut gone = BTreeMap::new();
         let mut by_hand = false;

@@ -9,9 +9,7 @@
 //! Invariant (`no_short_history_contradicts_what_was_heard`): who hears everything at once holds exactly those who
 //! are there, at every moment; who hears it late does in the end.
 
-use std::collections::BTreeMap;
-
-use crate::model::{KeyId, MacAddr};
+use crate::model::{Few, KeyId, MacAddr};
 
 /// A station and the code that it came with, if one is known.
 type Listed = (MacAddr, Option<KeyId>);
@@ -19,7 +17,7 @@ type Listed = (MacAddr, Option<KeyId>);
 /// The lists that hostapd is asked for now.
 #[derive(Clone, Debug, Default)]
 pub struct Listings {
-    open: BTreeMap<u64, Listing>,
+    open: Few<u64, Listing>,
     next: u64,
 }
 
@@ -27,7 +25,7 @@ pub struct Listings {
 struct Listing {
     bss: String,
     /// Who has come since, with which code, or left.
-    heard: BTreeMap<MacAddr, Option<Option<KeyId>>>,
+    heard: Few<MacAddr, Option<Option<KeyId>>>,
 }
 
 impl Listings {
@@ -35,7 +33,7 @@ impl Listings {
     pub fn begin(&mut self, bss: &str) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.open.insert(number, Listing { bss: bss.to_owned(), heard: BTreeMap::new() });
+        self.open.insert(number, Listing { bss: bss.to_owned(), heard: Few::default() });
         number
     }
 
@@ -79,7 +77,7 @@ impl Listings {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::collections::{BTreeMap, VecDeque};
 
     use super::*;
 

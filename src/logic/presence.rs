@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use crate::model::{Bssid, MacAddr, Ssid};
+use crate::model::{Bssid, Few, MacAddr, Ssid};
 
 /// IPv4 addresses that one station may pin.
 const MOST_V4: usize = 4;
@@ -139,7 +139,7 @@ pub struct Station {
 /// Who is here.
 #[derive(Debug, Default)]
 pub struct Presence {
-    bsses: BTreeMap<String, Bss>,
+    bsses: Few<String, Bss>,
     stations: BTreeMap<MacAddr, Station>,
     pins: BTreeMap<IpAddr, MacAddr>,
     holders: BTreeMap<(String, IpAddr), MacAddr>,
@@ -174,7 +174,8 @@ impl Presence {
             Input::Bridged { port, station } => {
                 self.trace(station, port.clone(), |found| {
                     // A station is behind one port; the bridge says the newest.
-                    found.ports = [port].into();
+                    found.ports.clear();
+                    found.ports.insert(port);
                 });
             }
             Input::Neighbour { interface, station, ip } => self.neighbour(interface, station, ip),
@@ -233,7 +234,7 @@ impl Presence {
     }
 
     /// The BSSes of hostapd, by interface name.
-    pub fn bsses(&self) -> &BTreeMap<String, Bss> {
+    pub fn bsses(&self) -> &Few<String, Bss> {
         &self.bsses
     }
 

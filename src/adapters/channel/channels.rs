@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::tune;
 use crate::host::frames::{FrameError, Frames, write};
-use crate::model::{BootId, MessageId, PublicKey};
+use crate::model::{BootId, Few, MessageId, PublicKey};
 use crate::wire::hello::{LinkNonce, Proof};
 use crate::wire::push::{Channel, Greeting, Knock, PORT, SignedOffer, Taken};
 use crate::wire::sign::random;
@@ -75,7 +75,7 @@ pub struct Channels {
     events: mpsc::Receiver<ChannelEvent>,
     sender: mpsc::Sender<ChannelEvent>,
     places: Arc<Mutex<Places>>,
-    listeners: BTreeMap<u32, AbortHandle>,
+    listeners: Few<u32, AbortHandle>,
 }
 
 #[derive(Debug, Default)]
@@ -89,11 +89,11 @@ impl Channels {
     /// For the gateway with this key; it listens nowhere yet.
     pub fn new(key: PublicKey) -> Self {
         let (sender, events) = mpsc::channel(64);
-        Self { key, events, sender, places: Arc::default(), listeners: BTreeMap::new() }
+        Self { key, events, sender, places: Arc::default(), listeners: Few::default() }
     }
 
     /// Listens on these interfaces, by index and name, and on no others. Why it does not on one of them comes back.
-    pub fn listen(&mut self, interfaces: &BTreeMap<u32, String>) -> Vec<(String, io::Error)> {
+    pub fn listen(&mut self, interfaces: &Few<u32, String>) -> Vec<(String, io::Error)> {
         self.listeners.retain(|index, listener| {
             let stays = interfaces.contains_key(index);
             if !stays {
@@ -102,7 +102,7 @@ impl Channels {
             stays
         });
         let mut failed = Vec::new();
-        for (index, name) in interfaces {
+        for (index, name) in interfaces.iter() {
             if self.listeners.contains_key(index) {
                 continue;
             }

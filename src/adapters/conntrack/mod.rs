@@ -31,6 +31,7 @@ pub use self::error::ConntrackError;
 use self::codec::{Answer, End, Family, Flow, Key};
 use self::plan::{Filter, Plan};
 use self::requests::{Requests, refused, socket_error};
+use crate::model::Gather;
 
 /// Deletes and lookups in one datagram: their answers fit the receive buffer.
 const FREED_AT_ONCE: usize = 64;
@@ -82,13 +83,13 @@ impl Conntrack {
     /// Frees every flow that one of these addresses began or answers, as `conntrack -D -s` and `-r` do, in one
     /// walk for all of them, and looks each of them up again.
     pub async fn free(&self, addresses: Vec<IpAddr>) -> Result<Freed, ConntrackError> {
-        self.on_the_side(move |table| table.free(&addresses.into_iter().collect())).await
+        self.on_the_side(move |table| table.free(&addresses.into_iter().gather())).await
     }
 
     /// How many flows these addresses began or answer.
     pub async fn count(&self, addresses: Vec<IpAddr>) -> Result<u32, ConntrackError> {
         self.on_the_side(move |table| {
-            let addresses = addresses.into_iter().collect();
+            let addresses = addresses.into_iter().gather();
             let plan = table.plan(&addresses, Filter::Lists)?;
             let found = table.find(plan, &addresses)?;
             Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))

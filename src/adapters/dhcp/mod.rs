@@ -93,7 +93,7 @@ impl Dhcp {
         let release = Release {
             lease_file: self.lease_file.clone(),
             station,
-            addresses: addresses.iter().copied().collect(),
+            addresses: addresses.iter().copied().gather(),
             interfaces: interfaces.to_vec(),
         };
         on_the_side(&self.turns, move || release.run()).await

@@ -1,7 +1,7 @@
 //! Commands to the BSSes that are up. Every sequence of commands has a socket of its own, so that no reply can be
 //! taken for that to another command, and a long walk holds nobody up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::error::HostapdError;
 use super::{BssInfo, StationInfo, codec};
 use crate::adapters::wpa_ctrl::{Command, CtrlError, Reply, WpaCtrl, WpaEvents};
-use crate::model::MacAddr;
+use crate::model::{Few, MacAddr};
 use crate::wire::interworking::Interworking;
 
 /// hostapd answers within microseconds; what takes longer will not be waited for by an eviction.
@@ -34,7 +34,7 @@ pub struct HostapdControl {
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) own_dir: PathBuf,
-    bsses: Mutex<BTreeMap<String, Known>>,
+    bsses: Mutex<Few<String, Known>>,
 }
 
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ impl Shared {
         self.bsses().remove(bss);
     }
 
-    fn bsses(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+    fn bsses(&self) -> MutexGuard<'_, Few<String, Known>> {
         // Held for a look or an insertion; what a panic left is whole.
         self.bsses.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,7 +29,7 @@ use codec::{Batch, Family, attribute, be64, flags, message, text};
 use events::Ear;
 use socket::Requests;
 
-use crate::model::{GrantId, MacAddr, Traffic};
+use crate::model::{Gather, GrantId, MacAddr, Traffic};
 use crate::wire::local::Layout;
 
 /// What this kernel can do; found out by trying it in a table of our own that is gone afterwards.
@@ -395,7 +395,7 @@ impl Nftables {
             .keys()
             .chain(down.keys())
             .map(|station| (*station, elements::traffic(family, up.get(station), down.get(station))))
-            .collect())
+            .gather())
     }
 
     /// Gives stations that are in a new time-out, in place: their counters go on.
@@ -616,5 +616,5 @@ fn join(
             };
             (*station, enforced)
         })
-        .collect()
+        .gather()
 }

@@ -205,9 +205,7 @@ fn strangers(
 ) -> Vec<(MacAddr, Option<GrantId>)> {
     let stay: BTreeSet<MacAddr> = wanted.iter().map(|admission| admission.station).gather();
     let come: BTreeSet<MacAddr> = missing.iter().map(|admission| admission.station).gather();
-    let mut found: Vec<MacAddr> = up.keys().chain(down.keys()).copied().collect();
-    found.sort_unstable();
-    found.dedup();
+    let found: BTreeSet<MacAddr> = up.keys().chain(down.keys()).copied().gather();
     found
         .into_iter()
         .filter(|station| !stay.contains(station) || come.contains(station))

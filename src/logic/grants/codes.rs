@@ -146,7 +146,7 @@ impl Grants {
         self.air.disown(id.key_id());
         let was = before.and_then(|held| held.station);
         self.hold(grant);
-        self.settle(was.into_iter().collect(), BTreeMap::new(), now);
+        self.settle(was.into_iter().gather(), BTreeMap::new(), now);
         self.actions.push_back(Action::Codes { made: Some((id, incarnation)) });
         self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner, by_code: true });
     }
@@ -161,10 +161,10 @@ impl Grants {
             Some(held) if held.code.is_some() && held.incarnation == wanted.incarnation => {
                 let (station, code) = (held.station, held.code.clone());
                 self.hold(Grant { station, code, ..wanted });
-                self.settle(station.into_iter().collect(), BTreeMap::new(), now);
+                self.settle(station.into_iter().gather(), BTreeMap::new(), now);
             }
             Some(_) => {
-                self.end([(id, Cause::Replaced)].into(), now);
+                self.end(vec![(id, Cause::Replaced)], now);
                 self.report(Evictee::new(wanted, Cause::CodeLost), now, now);
             }
             None => self.report(Evictee::new(wanted, Cause::CodeLost), now, now),
@@ -284,7 +284,7 @@ impl Grants {
             self.hold(moved);
             self.actions.push_back(Action::Changed { by_hand: false, by_code: true });
         }
-        self.settle([before, station].into_iter().flatten().collect(), BTreeMap::new(), now);
+        self.settle([before, station].into_iter().flatten().gather(), BTreeMap::new(), now);
         let Some(station) = station else { return };
         for bss in self.air.beside(station, key) {
             self.actions.push_back(Action::TurnAway { bss: bss.clone(), station });

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Grant, Grants, Target};
-use crate::model::{BootTime, Cause, GrantId, MacAddr, Report, Step, StepOutcome, StepReport, Traffic};
+use crate::model::{BootTime, Cause, Few, GrantId, MacAddr, Report, Step, StepOutcome, StepReport, Traffic};
 
 /// A step that says nothing for so long has failed.
 pub(super) const STEP_PATIENCE: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ pub(super) const STEP_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Wave {
     /// The steps that are under way, and since when.
-    pub running: BTreeMap<Step, BootTime>,
+    pub running: Few<Step, BootTime>,
     pub started: BootTime,
     pub targets: Vec<Evictee>,
 }
@@ -88,7 +88,7 @@ impl Grants {
     pub(super) fn start_wave(&mut self, targets: Vec<Evictee>, now: BootTime) {
         let number = self.next_wave;
         self.next_wave += 1;
-        self.waves.insert(number, Wave { running: BTreeMap::new(), started: now, targets });
+        self.waves.insert(number, Wave { running: Few::default(), started: now, targets });
         self.start_step(number, Step::Enforcement, now);
     }
 
