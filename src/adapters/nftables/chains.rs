@@ -33,8 +33,10 @@ pub(super) struct Rule {
     pub expressions: Vec<Expr>,
 }
 
-pub(super) const APART4: &str = "apart4";
-pub(super) const APART6: &str = "apart6";
+/// What stations send in IPv4, and in IPv6. Their rules are [`of_stations`].
+pub(super) const FROM_STATIONS: [&str; 2] = [IPV4_IN, IPV6_IN];
+const IPV4_IN: &str = "ipv4_in";
+const IPV6_IN: &str = "ipv6_in";
 
 const ARP: [u8; 2] = [0x08, 0x06];
 const IPV4: [u8; 2] = [0x08, 0x00];
@@ -52,9 +54,8 @@ pub(super) fn chains(layout: Layout) -> Vec<Chain> {
     let mut chains = vec![
         plain("arp_in", arp_in()),
         plain("nd_in", nd_in()),
-        // Their rules are the prefixes of the shared interfaces: `apart`.
-        plain(APART4, Vec::new()),
-        plain(APART6, Vec::new()),
+        plain(IPV4_IN, Vec::new()),
+        plain(IPV6_IN, Vec::new()),
         plain("open_in", open_in()),
         plain("open_out", open_out()),
         plain("limited_in", limited(field::ETHER_SADDR, "open_in")),
@@ -79,15 +80,31 @@ fn other_ports(which: Meta) -> Vec<Rule> {
     vec![rule("other ports", [vec![Expr::Meta(which, R1), NotIn(R1, "shared")], accept()])]
 }
 
+/// What there is most of first: each rule costs each packet behind it.
 fn ingress() -> Vec<Rule> {
-    vec![
+    let others = [
+        rule("IPv4", [ether_type(IPV4), goto(IPV4_IN)]),
+        rule("IPv6", [ether_type(IPV6), goto(IPV6_IN)]),
         rule("address claims in ARP", [ether_type(ARP), goto("arp_in")]),
-        rule("address claims in ND", [ether_type(IPV6), l4proto(ICMPV6), jump("nd_in")]),
-        rule("to other visitors", [ether_type(IPV4), jump(APART4)]),
-        rule("to other visitors", [ether_type(IPV6), jump(APART6)]),
+    ];
+    [others.to_vec(), by_grant()].concat()
+}
+
+fn by_grant() -> Vec<Rule> {
+    vec![
         rule("stations with a grant", [load(field::ETHER_SADDR), verdict_of("up")]),
         rule("everybody else", [goto("open_in")]),
     ]
+}
+
+/// The rules of [`FROM_STATIONS`], each with its chain. They depend on the prefixes of the shared interfaces, in which
+/// visitors are kept apart.
+pub(super) fn of_stations(visitors: &[(IpAddr, u8)]) -> Vec<(&'static str, Rule)> {
+    let claims = (IPV6_IN, rule("address claims in ND", [l4proto(ICMPV6), jump("nd_in")]));
+    let apart = visitors.iter().filter(|(_, length)| *length > 0).map(|prefix| apart(*prefix));
+    let then =
+        FROM_STATIONS.into_iter().flat_map(|chain| by_grant().into_iter().map(move |rule| (chain, rule)));
+    std::iter::once(claims).chain(apart).chain(then).collect()
 }
 
 fn egress() -> Vec<Rule> {
@@ -100,13 +117,13 @@ fn egress() -> Vec<Rule> {
 /// What goes to an address of this prefix goes to another visitor, unless it is the gateway's or one of the two is open.
 /// A comparison for each prefix, although their number changes: looking it up in one set costs five times as much, for
 /// every packet.
-pub(super) fn apart((ip, length): (IpAddr, u8)) -> (&'static str, Rule) {
+fn apart((ip, length): (IpAddr, u8)) -> (&'static str, Rule) {
     let (chain, destination, source, gateway, open, octets) = match ip {
         IpAddr::V4(v4) => {
-            (APART4, field::IP_DADDR, field::IP_SADDR, "gateway4", "open4", v4.octets().to_vec())
+            (IPV4_IN, field::IP_DADDR, field::IP_SADDR, "gateway4", "open4", v4.octets().to_vec())
         }
         IpAddr::V6(v6) => {
-            (APART6, field::IP6_DADDR, field::IP6_SADDR, "gateway6", "open6", v6.octets().to_vec())
+            (IPV6_IN, field::IP6_DADDR, field::IP6_SADDR, "gateway6", "open6", v6.octets().to_vec())
         }
     };
     let parts = [

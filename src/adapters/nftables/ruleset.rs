@@ -181,7 +181,7 @@ const SETS: &[Set] = &[
 const SHARED: Set =
     Set { name: "shared", key: &[IFNAME], data: Data::None, flags: 0, counted: false, refilled: false };
 
-/// How many rules the chains of a layout have, apart from those that keep visitors apart: their number may change.
+/// How many rules the chains of a layout have, without [`chains::FROM_STATIONS`]: their number may change.
 pub(super) fn rules(layout: Layout) -> usize {
     chains::chains(layout).iter().map(|chain| chain.rules.len()).sum()
 }
@@ -213,17 +213,11 @@ impl Ruleset {
         self.render_as(batch, &self.fingerprint());
     }
 
-    /// The rules that keep visitors apart, each with its chain.
-    fn apart(&self) -> Vec<(&'static str, chains::Rule)> {
-        let prefixes = self.openings.visitors.iter().filter(|(_, length)| *length > 0);
-        prefixes.map(|prefix| chains::apart(*prefix)).collect()
-    }
-
     /// What is open and who holds which address, in the sets and chains that stand already: in one transaction nobody
     /// finds them empty.
     pub fn refill(&self, batch: &mut Batch) {
         let family = family(self.layout);
-        for chain in [chains::APART4, chains::APART6] {
+        for chain in chains::FROM_STATIONS {
             // Without a handle all rules are meant.
             batch.message(message::DEL_RULE, family, 0, |rules| {
                 rules.text(1, TABLE);
@@ -312,7 +306,7 @@ impl Ruleset {
 
     fn fill(&self, batch: &mut Batch) {
         let family = family(self.layout);
-        for (chain, rule) in self.apart() {
+        for (chain, rule) in chains::of_stations(&self.openings.visitors) {
             render_rule(batch, family, chain, &rule);
         }
         let mut set = |name, keys: Vec<Vec<u8>>| plain_elements(batch, family, name, &keys);

@@ -111,7 +111,7 @@ impl Nftables {
             |message| {
                 // Said again with the sets: `Ruleset::refill`.
                 let chain = attribute(message.payload, 2).and_then(text);
-                let varies = [chains::APART4, chains::APART6].map(Some).contains(&chain);
+                let varies = chains::FROM_STATIONS.map(Some).contains(&chain);
                 found.rules += usize::from(ours(message.payload) && !varies);
             },
         )?;
