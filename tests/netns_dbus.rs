@@ -105,6 +105,8 @@ async fn every_question_has_its_typed_answer() {
     let granted: String = ask(&client, "Grant", &(STATION.to_string(), 0u64, 0u64)).await.unwrap();
     assert_eq!(granted, GRANT.to_string());
     let _: String = ask(&client, "Grant", &(STATION.to_string(), 60_000u64, 5u64)).await.unwrap();
+    let row: Dict = ask(&client, "Topup", &(STATION.to_string(), 0u64, 7u64)).await.unwrap();
+    assert_types(&row, &[&bare[..], &traffic].concat());
     let report: Dict = ask(&client, "Evict", &STATION.to_string()).await.unwrap();
     assert_report(&report);
     let _: Dict = ask(&client, "Evict", &GRANT.to_string()).await.unwrap();
@@ -118,6 +120,7 @@ async fn every_question_has_its_typed_answer() {
         [
             ask(None, None),
             ask(Some(Millis(60_000)), Some(5)),
+            GatewayRequest::Topup { target: Target::Station(STATION), lease: None, quota: Some(7) },
             GatewayRequest::Evict { target: Target::Station(STATION) },
             GatewayRequest::Evict { target: Target::Grant(GRANT) },
         ]
@@ -195,6 +198,9 @@ async fn every_event_is_a_signal() {
     desk.tell(&Event::Evicting { cause: Cause::Silence, grant: GRANT, station: STATION });
     let heard: (String, String, String) = hear(&mut signals, "Evicting").await;
     assert_eq!(heard, (grant.clone(), station.clone(), "silence".to_owned()));
+    desk.tell(&Event::Low { grant: GRANT, station: STATION, quota: 1000, left: 99 });
+    let heard: (String, String, u64, u64) = hear(&mut signals, "Low").await;
+    assert_eq!(heard, (grant.clone(), station.clone(), 1000, 99));
     desk.tell(&Event::Evicted { report: report() });
     let heard: (String, String, String, Dict) = hear(&mut signals, "Evicted").await;
     assert_eq!((heard.0, heard.1, heard.2.as_str()), (grant, station.clone(), "owner"));
@@ -254,7 +260,7 @@ async fn the_text_for_callers_names_everything_that_is_on_the_bus() {
     let xml: String = answer.body().deserialize().unwrap();
     let text = std::fs::read_to_string("docs/dbus.md").expect("the text for callers");
     let members = members(&xml);
-    assert_eq!(members.len(), 3 + 5 + 9, "{members:#?}");
+    assert_eq!(members.len(), 3 + 6 + 10, "{members:#?}");
     for member in members {
         assert!(text.contains(&format!("`{member}`")), "docs/dbus.md lacks `{member}`");
     }
@@ -370,6 +376,7 @@ impl Desk {
                     GatewayRequest::Status => reply.ok(status()),
                     GatewayRequest::Stations => reply.ok(stations()),
                     GatewayRequest::Grants => reply.ok(grants()),
+                    GatewayRequest::Topup { target: Target::Station(STATION), .. } => reply.ok(&grants()[0]),
                     GatewayRequest::Grant { grants } if !grants[0].station.is_station() => {
                         reply.refuse(Refusal::new("not-a-station", HOSTILE));
                     }

@@ -329,6 +329,43 @@ fn time_and_bytes_end_a_grant_by_themselves() {
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_grant_is_topped_up_under_traffic_and_no_packet_is_lost() {
+    for layout in ["netdev", "bridge"] {
+        let lab = Lab::with_stations(1);
+        let mut gateway =
+            Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\nlow_mark = 20\n"));
+        let mut events = gateway.watch();
+        let mac = lab.stations[0].mac_text();
+        gateway
+            .ask(json!({"verb": "grant", "grants": [{"station": mac, "quota": 50_000, "lease": 600_000}]}));
+        // 92 bytes each at layer 3: the mark at 40 000 is crossed after less than half a second.
+        let stream = lab.stream_up(0, false, 1000);
+        let low = events.next("low");
+        let grant = low["grant"].as_str().unwrap().to_owned();
+        assert_eq!((&low["station"], &low["quota"]), (&json!(mac), &json!(50_000)), "{layout}");
+        assert!(low["left"].as_u64().is_some_and(|left| left <= 10_000), "{layout}: {low}");
+        let more = json!({"verb": "topup", "target": {"grant": grant}, "quota": 150_000, "lease": 600_000});
+        let row = gateway.ask(more);
+        assert_eq!(row["quota"], 200_000, "{layout}");
+        assert!(row["left"].as_u64().is_some_and(|left| left > 1_100_000), "{layout}: {row}");
+        // What was used stays used, and the kernel says it again: 20 % of what it has now.
+        let low = events.next("low");
+        assert!(low["left"].as_u64().is_some_and(|left| (1..=40_000).contains(&left)), "{layout}: {low}");
+        gateway.program.kill();
+        gateway.again();
+        // Also if it is away at that moment, and whoever died at the last byte ends it afterwards.
+        wait_until("the end", SOON, || gateway.ask(json!({"verb": "grants"})) == json!([]));
+        let tally = stream.stop();
+        let bytes = tally.arrived.len() * 92;
+        // A packet at the end of each of two quotas, and what else the station says.
+        assert!((198_000..=200_000).contains(&bytes), "{layout}: {bytes} bytes passed");
+        let (first, last) = (tally.arrived.first().unwrap(), tally.arrived.last().unwrap());
+        assert_eq!(tally.arrived.len() as u64, last.0 - first.0 + 1, "{layout}: none is missing");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn bad_requests_change_nothing() {
     let lab = Lab::with_stations(1);
     let gateway = Gateway::start(&lab, "");
@@ -345,6 +382,11 @@ fn bad_requests_change_nothing() {
         (json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01\n"}]}), "bad-request"),
         (json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01", "rate": 1}]}), "bad-request"),
         (json!({"verb": "evict", "target": {"station": "02:00:00:00:00:01"}}), "no-grant"),
+        (json!({"verb": "topup", "target": {"station": "02:00:00:00:00:01"}, "quota": 1}), "no-grant"),
+        (
+            json!({"verb": "grant", "grants": [{"station": "02:00:00:00:00:01", "quota": 1u64 << 63}]}),
+            "too-many-bytes",
+        ),
         (json!({"verb": "format"}), "bad-request"),
         (json!([1, 2, 3]), "bad-request"),
     ] {

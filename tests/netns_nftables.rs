@@ -63,7 +63,7 @@ fn bytes_are_layer_three_bytes_and_limits_are_exact() {
         let quota = Quota { limit: 20_000, used: 500 };
         let mut nft = install(&lab, layout, &[]);
         let mut events = listener(&lab, &mut nft);
-        let limited = Admission { quota: Some(quota), ..admission(anne.mac) };
+        let limited = Admission { quota: Some(quota), low_mark: Some(10_000), ..admission(anne.mac) };
         nft.admit(std::slice::from_ref(&limited), &[]).unwrap();
 
         // 10 datagrams of 100 + 28 bytes each way.
@@ -79,16 +79,15 @@ fn bytes_are_layer_three_bytes_and_limits_are_exact() {
         assert!(enforced.moved.down_packets <= passed, "{layout:?}: {enforced:?}");
         assert!(anne.is_cut_off(lab::INTERNET_V4), "{layout:?}");
         assert!(anne.pings(lab::GATEWAY_V4), "{layout:?}: what is open stays open");
-        let spent = events.recv_timeout(Duration::from_secs(5)).expect("the kernel announces it");
-        assert!(
-            matches!(spent, NftEvent::Spent(grant, _) if grant == limited.grant),
-            "{layout:?}: {spent:?}"
-        );
+        let mut next = || events.recv_timeout(Duration::from_secs(5)).expect("the kernel announces it");
+        assert_eq!(next(), NftEvent::Low(limited.grant), "{layout:?}");
+        assert_eq!(next(), NftEvent::Spent(limited.grant), "{layout:?}");
 
         nft.dismiss(&[(MacAddr(anne.mac), Some(limited.grant))]).unwrap();
+        let left = lab.gateway.run("nft list ruleset");
         assert!(
-            !lab.gateway.run("nft list ruleset").contains("grant-"),
-            "{layout:?}: the quota object is freed"
+            !left.contains("quota grant-") && !left.contains("quota low-"),
+            "{layout:?}: the quota objects are freed"
         );
         events.stop();
     }
@@ -296,8 +295,11 @@ fn the_ruleset_is_listed_as_the_golden_file_has_it() {
         // Nobody is there whose packets would be counted.
         let lab = Lab::with_stations(0);
         let mut ruleset = ruleset(layout, &[admission([2, 0, 0, 0, 0, 1])]);
-        let limited =
-            Admission { quota: Some(Quota { limit: 1000, used: 7 }), ..admission([2, 0, 0, 0, 0, 2]) };
+        let limited = Admission {
+            quota: Some(Quota { limit: 1000, used: 7 }),
+            low_mark: Some(900),
+            ..admission([2, 0, 0, 0, 0, 2])
+        };
         ruleset.admissions.push(Admission { grant: GrantId([0xcd; 16]), ..limited });
         ruleset.openings.coordinator =
             vec![(lab::COORDINATOR_V4.into(), 7443), (lab::COORDINATOR_V6.into(), 7443)];
@@ -369,6 +371,7 @@ fn admission(station: [u8; 6]) -> Admission {
         holder: Holder::Station,
         timeout: None,
         quota: None,
+        low_mark: None,
         moved: Traffic::default(),
     }
 }

@@ -25,6 +25,9 @@ pub const PATH: &str = "/etc/wayleave/gateway.toml";
 pub const RUNTIME_DIR: &str = "/run/wayleave";
 
 /// Slots of the token in our beacons: shorter ones would wake a router for nothing, longer ones prove little.
+/// In percent.
+const LOW_MARK: u8 = 10;
+
 const SLOTS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(3600)];
 const SLOT: Duration = Duration::from_secs(300);
 
@@ -91,6 +94,7 @@ struct EnforcementFragment {
     layout: Option<LayoutChoice>,
     own_table: Option<bool>,
     visitors: Option<Visitors>,
+    low_mark: Option<u8>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -223,6 +227,8 @@ pub struct Settings {
     pub own_table: bool,
     /// Whether visitors reach each other.
     pub visitors: Visitors,
+    /// How many percent of a quota are left when that is said; 0: never.
+    pub low_mark: u8,
     /// Protocol number and port.
     pub services: Vec<(u8, u16)>,
     /// Open to everybody.
@@ -401,6 +407,10 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         let allowed = "hexadecimal digits of whole elements of others, 512 octets at most";
         wrong("hostapd.vendor_elements", &why, allowed)
     })?;
+    let low_mark = fragment.enforcement.low_mark.unwrap_or(LOW_MARK);
+    if low_mark > 99 {
+        return Err(wrong("enforcement.low_mark", &low_mark.to_string(), "0 to 99, in percent"));
+    }
     let every = fragment.beacon.interval.map_or(SLOT, |span| span.0);
     if !(SLOTS[0]..=SLOTS[1]).contains(&every) {
         return Err(wrong("beacon.interval", &quoted(&Span(every).to_string()), "\"10s\" to \"1h\""));
@@ -429,6 +439,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         layout: fragment.enforcement.layout.unwrap_or_default(),
         own_table: fragment.enforcement.own_table.unwrap_or(true),
         visitors: fragment.enforcement.visitors.unwrap_or_default(),
+        low_mark,
         services,
         prefixes,
         names_by_dnsmasq: fragment.open.names_by_dnsmasq.unwrap_or(false),

@@ -42,6 +42,11 @@ const GRANT: &str = "Examples:
   wayleave grant 02:00:5e:10:00:01 02:00:5e:10:00:02 --for 2h --quota 500MB
   wayleave grant --code --for 2h";
 
+#[cfg(feature = "gateway")]
+const TOPUP: &str = "Examples:
+  wayleave topup 02:00:5e:10:00:01 --quota 500MB
+  wayleave topup a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 --for 1h --quota 1GB";
+
 #[cfg(feature = "push")]
 const PUSH: &str = "Examples:
   wayleave push 'We close at 17:00'
@@ -138,6 +143,11 @@ pub enum GatewayVerb {
     /// While its device is there, another one with the same code is turned away.
     #[command(after_help = GRANT)]
     Grant(GrantArgs),
+    /// Give a grant more time or more bytes, without interrupting it
+    ///
+    /// It counts on from what was used. The kernel says again when few bytes are left.
+    #[command(after_help = TOPUP)]
+    Topup(TopupArgs),
     /// End a grant and free everything that its station held
     ///
     /// In this order: its elements in the kernel's tables, its connections, its association, its neighbour entries,
@@ -196,6 +206,21 @@ pub struct GrantArgs {
     pub lease: Option<Millis>,
     /// How much, both directions together, as 500MB, 1.5GB or 2GiB; without limit if absent
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub quota: Option<u64>,
+}
+
+/// What `topup` takes.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Args)]
+pub struct TopupArgs {
+    /// A station's address, or the id of a grant
+    #[arg(value_name = "MAC|GRANT-ID", value_parser = parse_target)]
+    pub target: Target,
+    /// How much longer, as 90s, 15m, 2h or 7d
+    #[arg(long = "for", value_name = "TIME", required_unless_present = "quota", value_parser = units::parse_time)]
+    pub lease: Option<Millis>,
+    /// How many bytes more, as 500MB, 1.5GB or 2GiB
+    #[arg(long, value_name = "SIZE", required_unless_present = "lease", value_parser = units::parse_size)]
     pub quota: Option<u64>,
 }
 

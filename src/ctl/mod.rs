@@ -43,6 +43,8 @@ pub mod table;
 mod terminal;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "gateway")]
+mod topup;
 pub mod units;
 #[cfg(feature = "gateway")]
 mod watch;
@@ -142,6 +144,7 @@ fn gateway_verb(verb: GatewayVerb, door: Door, output: &mut Output<'_>) -> Resul
         GatewayVerb::Stations => stations::run(&door, output),
         GatewayVerb::Grants => grants::run(&door, output),
         GatewayVerb::Grant(asked) => grant::run(&door, asked, output),
+        GatewayVerb::Topup(topup) => topup::run(&door, topup, output),
         GatewayVerb::Evict { target } => evict::run(&door, target, output),
         #[cfg(feature = "push")]
         GatewayVerb::Push(push) => messages::push(&door, &GatewayRequest::Push(push.ask()), output),

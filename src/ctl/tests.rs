@@ -372,7 +372,7 @@ mod gateway {
     use super::*;
     use crate::ctl::args::{GatewayVerb, GrantArgs, LogLevel};
     use crate::ctl::output::Output;
-    use crate::ctl::{doctor, evict, grant, grants, stations, status, watch};
+    use crate::ctl::{doctor, evict, grant, grants, stations, status, topup, watch};
     use crate::model::{
         Bssid, Cause, Code, GrantId, Incarnation, MacAddr, MessageId, Millis, Origin, Refusal, Report,
         ServiceId, Ssid, Step, StepOutcome, StepReport, Traffic,
@@ -432,6 +432,32 @@ mod gateway {
     }
 
     #[test]
+    fn a_topup_says_how_much_more() {
+        let Command::Verb(GatewayVerb::Topup(asked)) =
+            said("topup a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 --for 1h --quota 1GB").command
+        else {
+            panic!()
+        };
+        assert_eq!((asked.target, asked.quota), (Target::Grant(GRANT), Some(1_000_000_000)));
+        assert_eq!(asked.lease, Some(Millis(3_600_000)));
+        refused("topup 02:00:5e:10:00:01", "required arguments", "--quota <SIZE>");
+        refused("topup --quota 1GB", "required arguments", "<MAC|GRANT-ID>");
+        let row = GrantRow {
+            id: GRANT,
+            station: Some(MAC),
+            code: false,
+            origin: Origin::Owner,
+            incarnation: Incarnation(1),
+            left: Some(Millis(7_200_000)),
+            quota: Some(1_500_000_000),
+            moved: MOVED,
+            present: true,
+        };
+        let endless = GrantRow { station: None, left: None, quota: None, ..row.clone() };
+        golden("topup.txt", &[row, endless].map(|row| text(|output| topup::show(&row, output))).concat());
+    }
+
+    #[test]
     fn values_that_cannot_be_meant_are_named_with_those_that_can() {
         for (line, given, allowed) in [
             ("grant", "required arguments", "<MAC>..."),
@@ -446,7 +472,11 @@ mod gateway {
             ("evict a5a5", "invalid value 'a5a5'", "32 hexadecimal digits of a grant's id"),
             ("gateway --log loud", "invalid value 'loud'", "off, error, warn, info, debug, trace"),
             ("gateway enrol x", "unrecognized subcommand 'enrol'", "there are enroll"),
-            ("statoins", "unrecognized subcommand 'statoins'", "status, stations, grants, grant, evict"),
+            (
+                "statoins",
+                "unrecognized subcommand 'statoins'",
+                "status, stations, grants, grant, topup, evict",
+            ),
         ] {
             refused(line, given, allowed);
         }
@@ -587,6 +617,7 @@ mod gateway {
             Event::Joined { station: MAC, interface: interface.clone() },
             Event::Admitted { grant: GRANT, station: MAC },
             Event::Evicting { cause: Cause::Silence, grant: GRANT, station: MAC },
+            Event::Low { grant: GRANT, station: MAC, quota: 500_000_000, left: 49_000_000 },
             Event::Evicted { report: report(true) },
             Event::Evicted { report: report(false) },
             Event::Gone { station: MAC, interface },

@@ -43,6 +43,9 @@ pub(super) fn show(event: &Event, output: &mut Output<'_>) -> io::Result<()> {
         Event::Evicting { cause, grant, station } => {
             ("evicting", format!("{station}  grant {grant}: {cause}"))
         }
+        Event::Low { grant, station, quota, left } => {
+            ("low", format!("{station}  grant {grant}: {} of {} left", bytes(*left), bytes(*quota)))
+        }
         Event::Evicted { report } => {
             let freed = report.freed();
             let held = [

@@ -202,6 +202,7 @@ impl Drive {
         feed(&mut gateway, heard);
         let ending = running.ending.iter().map(|(kept, cause)| (kept.grant(now), *cause)).collect();
         gateway.grants.resume(ending, now);
+        gateway.look_at_quotas(now);
         gateway.hold_codes(None, now);
         gateway.radius_begin(now);
         gateway.shares_anew();
@@ -471,11 +472,17 @@ impl Drive {
     fn nft_event(&mut self, event: &NftEvent) {
         let now = clock::now();
         match event {
-            NftEvent::Spent(grant, _) => {
+            NftEvent::Spent(grant) => {
                 self.gateway.grants.handle_input(grants::Input::Spent { grant: *grant }, now);
             }
+            NftEvent::Low(grant) => {
+                self.gateway.grants.handle_input(grants::Input::Low { grant: *grant }, now);
+            }
             NftEvent::Disturbed => self.gateway.rebuild_soon(true, now),
-            NftEvent::Overrun => self.gateway.rebuild_soon(false, now),
+            NftEvent::Overrun => {
+                self.gateway.look_at_quotas(now);
+                self.gateway.rebuild_soon(false, now);
+            }
             NftEvent::Unheard => self.gateway.look_at_quotas(now),
         }
         // At once, unless somebody destroys it over and over.

@@ -209,6 +209,7 @@ impl Gateway {
                 self.running_changed = true;
                 self.hold_codes(made, now);
             }
+            grants::Action::Low { grant, station } => self.tell_low(grant, station),
             grants::Action::TurnAway { bss, station } => self.turn_away(bss, station),
             grants::Action::Probe { grant, station } => self.probe(grant, station),
             grants::Action::Changed { by_hand, by_code } => {
@@ -315,15 +316,19 @@ impl Gateway {
         }
     }
 
-    /// Tells the machine which quotas are used up, where the kernel's word for it may have been missed.
+    /// Tells the machine which quotas are used up or nearly, where the kernel's word for it may have been missed.
     pub fn look_at_quotas(&mut self, now: BootTime) {
         if !self.grants.enforced().any(|(_, grant)| grant.quota.is_some()) {
             return;
         }
         match self.nft.quotas() {
             Ok(quotas) => {
-                for (grant, _) in quotas.into_iter().filter(|(_, quota)| quota.used >= quota.limit) {
-                    self.grants.handle_input(grants::Input::Spent { grant }, now);
+                for (grant, quota) in quotas {
+                    if quota.used >= quota.limit {
+                        self.grants.handle_input(grants::Input::Spent { grant }, now);
+                    } else if self.low_mark(quota.limit).is_some_and(|mark| quota.used >= mark) {
+                        self.grants.handle_input(grants::Input::Low { grant }, now);
+                    }
                 }
             }
             Err(error) => tracing::warn!(%error, "quotas that are used up"),
@@ -364,6 +369,26 @@ impl Gateway {
         }
     }
 
+    /// How many bytes of a quota are used when few are left.
+    fn low_mark(&self, quota: u64) -> Option<u64> {
+        let left = u128::from(quota) * u128::from(self.settings.low_mark) / 100;
+        u64::try_from(left).ok().filter(|left| *left > 0).map(|left| quota - left)
+    }
+
+    /// Few bytes are left.
+    fn tell_low(&mut self, grant: GrantId, station: MacAddr) {
+        let Some(quota) = self.grants.get(grant).and_then(|grant| grant.quota) else { return };
+        let used = match self.nft.enforced_of(std::iter::once(station)) {
+            Ok(found) => found.get(&station).and_then(|enforced| enforced.quota).map(|quota| quota.used),
+            Err(error) => {
+                tracing::debug!(%error, "what is left of a quota");
+                None
+            }
+        };
+        let used = used.or_else(|| self.low_mark(quota)).unwrap_or(quota);
+        self.tell(&Event::Low { grant, station, quota, left: quota.saturating_sub(used) });
+    }
+
     fn admission(&self, station: MacAddr, grant: &Grant, now: BootTime) -> Admission {
         let (used, moved) = self.figures.get(&grant.id).copied().unwrap_or_default();
         Admission {
@@ -374,6 +399,7 @@ impl Gateway {
             holder: grant.holder,
             timeout: grant.deadline.map(|at| at.since(now) + KERNEL_GRACE),
             quota: grant.quota.map(|limit| Quota { limit, used }),
+            low_mark: grant.quota.and_then(|quota| self.low_mark(quota)),
             moved,
         }
     }

@@ -1,17 +1,18 @@
-//! What the owner asks by the control socket: to see, to grant, to evict.
+//! What the owner asks by the control socket: to see, to grant, to top up, to evict.
 
 use std::time::Duration;
 
 use super::doctor;
 use super::effects::Gateway;
 use super::sealing::codes_unwritten;
+use crate::adapters::nftables::MOST_BYTES;
 use crate::host::clock;
 use crate::host::control::{Asked, Reply, line};
 use crate::logic::grants::{self, Grant};
 use crate::model::{
     BootTime, Cause, Code, GrantId, GrantSpec, Holder, Incarnation, MacAddr, Millis, Origin, Refusal,
 };
-use crate::wire::local::{Account, Event, GatewayRequest, GrantAsk, Granted, GrantedCode, Target};
+use crate::wire::local::{Account, Event, GatewayRequest, GrantAsk, GrantRow, Granted, GrantedCode, Target};
 use crate::wire::sign::{new_grant_id, random};
 
 impl Gateway {
@@ -28,6 +29,10 @@ impl Gateway {
                 self.radius_grant(station, name, password, reply, now);
             }
             GatewayRequest::GrantCode { lease, quota } => self.grant_code(lease, quota, reply, now),
+            GatewayRequest::Topup { target, lease, quota } => match self.top_up(target, lease, quota, now) {
+                Ok(row) => reply.ok(row),
+                Err(refusal) => reply.refuse(refusal),
+            },
             GatewayRequest::Evict { target } => self.evict(target, reply, now),
             #[cfg(feature = "push")]
             GatewayRequest::Push(ask) => self.push(ask, reply, now),
@@ -131,17 +136,56 @@ impl Gateway {
         self.grants.check_code()
     }
 
-    fn evict(&mut self, target: Target, reply: Reply, now: BootTime) {
-        let found: Option<Grant> = match target {
-            Target::Station(station) => self.grants.of_station(station).cloned(),
-            Target::Grant(id) => self.grants.get(id).cloned(),
+    /// More for a grant that the owner gave.
+    fn top_up(
+        &mut self,
+        target: Target,
+        lease: Option<Millis>,
+        quota: Option<u64>,
+        now: BootTime,
+    ) -> Result<GrantRow, Refusal> {
+        let grant = self.meant(target)?;
+        let id = grant.id;
+        let refuse = |word, why: &str| Err(Refusal::new(word, format!("grant {id}{why}")));
+        check_terms(None, lease, quota)?;
+        if grant.origin != Origin::Owner {
+            return refuse("not-yours", " is the coordinator's, which alone can top it up");
+        }
+        match (grant.quota, quota) {
+            (None, Some(_)) => return refuse("no-limit", " has no quota: its bytes are without limit"),
+            (Some(quota), Some(more)) if quota.saturating_add(more) > MOST_BYTES => {
+                return refuse("too-many-bytes", &format!(" would have more than {MOST_BYTES} bytes"));
+            }
+            _ => {}
+        }
+        if grant.deadline.is_none() && lease.is_some() {
+            return refuse("no-end", " has no end: it is for good");
+        }
+        if (lease, quota) == (None, None) {
+            return refuse("nothing", " stays as it is: say how much longer, or how many bytes more");
+        }
+        let input = grants::Input::TopUp { grant: id, lease: lease.map(Duration::from), quota };
+        self.grants.handle_input(input, now);
+        self.settle(now);
+        let row = self.grant_rows(now).into_iter().find(|row| row.id == id);
+        row.ok_or_else(|| Refusal::new("no-grant", format!("grant {id} has just ended")))
+    }
+
+    /// The grant that a request is about.
+    fn meant(&self, target: Target) -> Result<Grant, Refusal> {
+        let (found, what) = match target {
+            Target::Station(station) => {
+                (self.grants.of_station(station), format!("station {station} has no grant"))
+            }
+            Target::Grant(id) => (self.grants.get(id), format!("there is no grant {id}")),
         };
-        let Some(grant) = found else {
-            let what = match target {
-                Target::Station(station) => format!("station {station} has no grant"),
-                Target::Grant(id) => format!("there is no grant {id}"),
-            };
-            return reply.refuse(Refusal::new("no-grant", format!("{what}; see `wayleave grants`")));
+        found.cloned().ok_or_else(|| Refusal::new("no-grant", format!("{what}; see `wayleave grants`")))
+    }
+
+    fn evict(&mut self, target: Target, reply: Reply, now: BootTime) {
+        let grant = match self.meant(target) {
+            Ok(grant) => grant,
+            Err(refusal) => return reply.refuse(refusal),
         };
         self.waiting.entry(grant.id).or_default().push(reply);
         let input = match target {
@@ -162,6 +206,10 @@ fn check_terms(station: Option<MacAddr>, lease: Option<Millis>, quota: Option<u6
     if quota == Some(0) {
         let sentence = format!("{whose}a quota of 0 grants nothing; leave it out for no limit");
         return Err(Refusal::new("no-bytes", sentence));
+    }
+    if quota.is_some_and(|quota| quota > MOST_BYTES) {
+        let sentence = format!("{whose}{MOST_BYTES} bytes are the most; leave the quota out for no limit");
+        return Err(Refusal::new("too-many-bytes", sentence));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Decides who passes: which grant of a station the kernel enforces, when one ends, and what is freed then.
 //!
 //! ```text
-//!                Give                        Take, Spent, lease over, not Wanted
-//!   (unknown) ---------> Held -------------------------------------------------------> Over, reported
+//!                Give      TopUp: more   Take, Spent, lease over, not Wanted
+//!   (unknown) ---------> Held ------------------------------------------------------> Over, reported
 //!                         |
 //!                         |  per station, the best held grant is what the kernel enforces:
 //!                         |     none -> some   Enforce          some -> another   Enforce (in its place)
@@ -161,6 +161,20 @@ pub enum Input {
         /// Which.
         grant: GrantId,
     },
+    /// The kernel says that few bytes of a grant are left.
+    Low {
+        /// Which.
+        grant: GrantId,
+    },
+    /// More of what a grant has; what it has without limit stays so.
+    TopUp {
+        /// Which.
+        grant: GrantId,
+        /// So much longer.
+        lease: Option<Duration>,
+        /// So many bytes more.
+        quota: Option<u64>,
+    },
     /// A step of a wave is over.
     StepDone {
         /// Which wave.
@@ -210,10 +224,18 @@ pub enum Action {
         /// code: what they used of a grant is used when the next one comes with it.
         instead_of: Vec<Target>,
     },
-    /// Give these a new time-out.
+    /// Give these a new time-out and a new limit, in place.
     Refresh {
-        /// With their new deadlines.
+        /// With their new deadlines and quotas.
         grants: Vec<(MacAddr, Grant)>,
+    },
+    /// Few bytes are left: whoever has the grant, or sold it, is to know. Once until it is topped up; again after a
+    /// restart.
+    Low {
+        /// Of this grant.
+        grant: GrantId,
+        /// Its station.
+        station: MacAddr,
     },
     /// Say everything again.
     Rebuild,
@@ -277,6 +299,8 @@ pub struct Grants {
     /// Who is associated where, and with which code.
     air: Air,
     heal_at: Option<BootTime>,
+    /// Of which it was said that few bytes are left.
+    low: BTreeSet<GrantId>,
     actions: VecDeque<Action>,
 }
 
@@ -357,6 +381,8 @@ impl Grants {
             Input::Renew { lease } => self.renew(lease.min(MAX_LEASE), now),
             Input::Want { grants } => self.want(grants, now),
             Input::Spent { grant } => self.end(vec![(grant, Cause::Quota)], now),
+            Input::Low { grant } => self.low(grant),
+            Input::TopUp { grant, lease, quota } => self.top_up(grant, lease, quota, now),
             Input::StepDone { wave, step, outcomes, moved } => {
                 self.step_done(wave, step, &outcomes, &moved, now)
             }
@@ -514,6 +540,35 @@ impl Grants {
         }
     }
 
+    fn low(&mut self, id: GrantId) {
+        let station =
+            self.held.get(&id).filter(|grant| grant.quota.is_some()).and_then(|grant| grant.station);
+        if let Some(station) = station
+            && self.low.insert(id)
+        {
+            self.actions.push_back(Action::Low { grant: id, station });
+        }
+    }
+
+    fn top_up(&mut self, id: GrantId, lease: Option<Duration>, quota: Option<u64>, now: BootTime) {
+        let Some(held) = self.held.get(&id) else { return };
+        let mut grant = held.clone();
+        if let (Some(own), Some(more)) = (&mut grant.quota, quota) {
+            *own = own.saturating_add(more);
+        }
+        if let (Some(at), Some(longer)) = (&mut grant.deadline, lease) {
+            *at = (*at).max(now) + longer;
+        }
+        self.hold(grant.clone());
+        let enforced = grant.station.and_then(|station| Some((station, self.enforced.get_mut(&station)?)));
+        if let Some((station, enforced)) = enforced.filter(|(_, enforced)| enforced.id == id) {
+            *enforced = grant.clone();
+            self.actions.push_back(Action::Refresh { grants: vec![(station, grant.clone())] });
+        }
+        let (by_hand, by_code) = (grant.origin == Origin::Owner, grant.code.is_some());
+        self.actions.push_back(Action::Changed { by_hand, by_code });
+    }
+
     fn want(&mut self, grants: Vec<GrantSpec>, now: BootTime) {
         let wanted: BTreeSet<GrantId> = grants.iter().map(|spec| spec.id).gather();
         let unwanted = self
@@ -643,6 +698,7 @@ impl Grants {
 
     fn drop_held(&mut self, id: GrantId) -> Option<Grant> {
         let grant = self.held.remove(&id)?;
+        self.low.remove(&id);
         if let Some(at) = grant.deadline {
             self.deadlines.remove(&(at, id));
         }

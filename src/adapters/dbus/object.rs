@@ -87,6 +87,16 @@ impl Object {
         Ok(one.id.to_string())
     }
 
+    /// More time or bytes for a grant by hand; 0 adds nothing.
+    #[zbus(out_args("grant"))]
+    async fn topup(&self, target: &str, lease_ms: u64, quota: u64) -> Result<Dict, Refused> {
+        let target = codec::target(target)?;
+        let lease = (lease_ms != 0).then_some(Millis(lease_ms));
+        let quota = (quota != 0).then_some(quota);
+        let row: GrantRow = self.ask(GatewayRequest::Topup { target, lease, quota }).await?;
+        Ok(codec::grant(&row))
+    }
+
     /// Evicts by hand; returns when everything is freed.
     #[zbus(out_args("report"))]
     async fn evict(&self, target: &str) -> Result<Dict, Refused> {
@@ -113,6 +123,15 @@ impl Object {
         station: String,
         cause: &str,
         report: Dict,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    async fn low(
+        emitter: &SignalEmitter<'_>,
+        grant: String,
+        station: String,
+        quota: u64,
+        left: u64,
     ) -> zbus::Result<()>;
 
     #[zbus(signal)]
@@ -151,6 +170,9 @@ pub(super) async fn signal(event: Event, emitter: &SignalEmitter<'_>) -> zbus::R
         Event::Evicted { report } => {
             let (grant, station) = (report.grant.to_string(), codec::station_or_none(report.station));
             Object::evicted(emitter, grant, station, report.cause.word(), codec::report(&report)).await
+        }
+        Event::Low { grant, station, quota, left } => {
+            Object::low(emitter, grant.to_string(), station.to_string(), quota, left).await
         }
         Event::Joined { station, interface } => {
             Object::joined(emitter, station.to_string(), codec::text(&interface)).await

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::expr::Expr::{Count, Equal, In, Map, NotIn, OverQuotaOf, Payload};
+use super::expr::Expr::{Count, Equal, In, Map, NotIn, Payload, WithinQuotaOf};
 use super::expr::Register::{C0, C1, C4, R1};
 use super::expr::{Base, Expr, Field, Meta, Register, Verdict, field};
 use crate::wire::local::Layout;
@@ -150,11 +150,14 @@ fn begins_with(Field(base, offset, _): Field, mut octets: Vec<u8>, length: u8) -
     expressions
 }
 
-/// A station whose quota is used up is a station without a grant.
+/// A station whose quota is used up is a station without a grant. Until its low mark a packet meets one rule; the kernel
+/// announces the first that goes beyond, and counts on.
 fn limited(station: Field, otherwise: &'static str) -> Vec<Rule> {
+    let (mark, quota) = (|| vec![WithinQuotaOf(R1, "low")], || vec![WithinQuotaOf(R1, "limited")]);
     vec![
-        rule("bytes used up", [load(station), vec![OverQuotaOf(R1, "limited")], goto(otherwise)]),
-        rule("bytes left", [accept()]),
+        rule("bytes left", [load(station), mark(), quota(), accept()]),
+        rule("few bytes left", [load(station), quota(), accept()]),
+        rule("bytes used up", [goto(otherwise)]),
     ]
 }
 

@@ -1,8 +1,9 @@
 //! One station's elements: in and out of the maps, and back from the kernel. Pure.
 //!
 //! A station with a grant has an element in `up` and in `down`, each with a counter, and, if its bytes are
-//! limited, a quota object that both directions share through the map `limited`. The element in `up` carries
-//! who it is for, so that a daemon that starts learns from the kernel what is enforced.
+//! limited, two quota objects that both directions share: one through the map `limited`, which ends at its last byte,
+//! and one through the map `low`, which is used up when few are left, so that the kernel says so. The element in `up`
+//! carries who it is for, so that a daemon that starts learns from the kernel what is enforced.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::model::{GrantId, Holder, Incarnation, MacAddr, Origin, PublicKey, Ses
 
 /// Elements in one list: the list is one attribute of at most 64 KiB.
 const CHUNK: usize = 200;
+
+/// The most that the kernel takes for a quota (`nft_quota_do_init`).
+pub const MOST_BYTES: u64 = i64::MAX as u64;
 
 /// Ethernet header: at the egress hook a packet counts with it (at the ingress hook it does not).
 const ETHERNET_HEADER: u64 = 14;
@@ -34,6 +38,8 @@ pub struct Admission {
     pub timeout: Option<Duration>,
     /// Bytes granted, both directions together, and bytes used of them.
     pub quota: Option<Quota>,
+    /// Bytes used of the quota when the kernel announces that few are left; `None`: it never does.
+    pub low_mark: Option<u64>,
     /// Moved already; the counters go on from here. Layer-3 bytes.
     pub moved: Traffic,
 }
@@ -134,30 +140,35 @@ fn verdict(limited: bool, up: bool) -> Verdict {
     }
 }
 
+/// One that is there already gets the new limits, and what it has counted stays (Linux 5.4).
 fn add_quota(batch: &mut Batch, family: Family, admission: &Admission, quota: Quota) {
     const NFT_OBJECT_QUOTA: u32 = 2;
-    const NFT_QUOTA_F_INV: u32 = 1;
-    let name = quota_name(admission.grant);
-    batch.message(message::NEW_OBJECT, family, flags::CREATE, |object| {
-        object.text(1, TABLE);
-        object.text(2, &name);
-        object.be32(3, NFT_OBJECT_QUOTA);
-        object.nest(4, |data| {
-            data.be64(1, quota.limit);
-            data.be32(2, NFT_QUOTA_F_INV);
-            data.be64(4, quota.used);
-        });
-    });
-    batch.message(message::NEW_ELEMENT, family, flags::CREATE, |attributes| {
-        attributes.text(1, TABLE);
-        attributes.text(2, "limited");
-        attributes.nest(3, |list| {
-            list.nest(1, |element| {
-                element.nest(1, |key| key.bytes(1, &admission.station.0));
-                element.text(9, &name);
+    let mark = admission.low_mark.unwrap_or(MOST_BYTES);
+    for (map, name, limit) in
+        [("limited", quota_name(admission.grant), quota.limit), ("low", mark_name(admission.grant), mark)]
+    {
+        let limit = limit.min(MOST_BYTES);
+        batch.message(message::NEW_OBJECT, family, flags::CREATE, |object| {
+            object.text(1, TABLE);
+            object.text(2, &name);
+            object.be32(3, NFT_OBJECT_QUOTA);
+            object.nest(4, |data| {
+                data.be64(1, limit);
+                data.be32(2, 0);
+                data.be64(4, quota.used);
             });
         });
-    });
+        batch.message(message::NEW_ELEMENT, family, flags::CREATE, |attributes| {
+            attributes.text(1, TABLE);
+            attributes.text(2, map);
+            attributes.nest(3, |list| {
+                list.nest(1, |element| {
+                    element.nest(1, |key| key.bytes(1, &admission.station.0));
+                    element.text(9, &name);
+                });
+            });
+        });
+    }
 }
 
 /// Takes stations out of both directions, whether they are in or not. `destroy`: the kernel knows
@@ -179,13 +190,15 @@ pub(super) fn dismiss(
     }
     for (station, limited) in stations {
         let Some(grant) = limited else { continue };
-        batch.message(kind, family, 0, |attributes| keyed(attributes, "limited", [*station]));
         let object = if destroy { message::DESTROY_OBJECT } else { message::DEL_OBJECT };
-        batch.message(object, family, flags, |attributes| {
-            attributes.text(1, TABLE);
-            attributes.text(2, &quota_name(*grant));
-            attributes.be32(3, 2);
-        });
+        for (map, name) in [("limited", quota_name(*grant)), ("low", mark_name(*grant))] {
+            batch.message(kind, family, 0, |attributes| keyed(attributes, map, [*station]));
+            batch.message(object, family, flags, |attributes| {
+                attributes.text(1, TABLE);
+                attributes.text(2, &name);
+                attributes.be32(3, 2);
+            });
+        }
     }
 }
 
@@ -205,9 +218,9 @@ pub(super) fn quota_name(grant: GrantId) -> String {
     format!("grant-{grant}")
 }
 
-/// The grant of a quota object.
-pub(super) fn grant_of_quota(name: &str) -> Option<GrantId> {
-    name.strip_prefix("grant-")?.parse().ok()
+/// The name of the quota object of a grant's low mark.
+fn mark_name(grant: GrantId) -> String {
+    format!("low-{grant}")
 }
 
 /// The elements in the payload of one NEWSETELEM or DELSETELEM message, with the map they are of.
@@ -238,13 +251,22 @@ fn parse_element(element: &[u8]) -> Option<Element> {
     })
 }
 
-/// A quota object in the payload of a NEWOBJ or DELOBJ message: the grant, and whether it is used up.
+/// The quota object of a grant in the payload of a NEWOBJ or DELOBJ message.
 pub(super) fn parse_quota(payload: &[u8]) -> Option<(GrantId, Quota)> {
+    parse_object(payload, "grant-")
+}
+
+/// The quota object of a low mark: what is used of the bytes up to it.
+pub(super) fn parse_mark(payload: &[u8]) -> Option<(GrantId, Quota)> {
+    parse_object(payload, "low-")
+}
+
+fn parse_object(payload: &[u8], prefix: &str) -> Option<(GrantId, Quota)> {
     if attribute(payload, 1).and_then(text) != Some(TABLE) || attribute(payload, 3).and_then(be32) != Some(2)
     {
         return None;
     }
-    let grant = attribute(payload, 2).and_then(text).and_then(grant_of_quota)?;
+    let grant = attribute(payload, 2).and_then(text)?.strip_prefix(prefix)?.parse().ok()?;
     let data = attribute(payload, 4)?;
     let limit = attribute(data, 1).and_then(be64)?;
     let used = attribute(data, 4).and_then(be64).unwrap_or(0);
@@ -359,7 +381,10 @@ mod tests {
                 let objects: Vec<_> =
                     messages(&bytes).filter_map(|message| parse_quota(message.payload)).collect();
                 assert_eq!(objects, [(admission.grant, Quota { limit: 1000, used: 7 })]);
-                assert_eq!(maps.remove(0).0, "limited");
+                let marks: Vec<_> =
+                    messages(&bytes).filter_map(|message| parse_mark(message.payload)).collect();
+                assert_eq!(marks, [(admission.grant, Quota { limit: 900, used: 7 })]);
+                assert_eq!([maps.remove(0).0, maps.remove(0).0], ["limited", "low"]);
             }
             let [(up_map, up), (down_map, down)] = maps.try_into().unwrap();
             assert_eq!((up_map.as_str(), down_map.as_str()), ("up", "down"));
@@ -392,6 +417,7 @@ mod tests {
             holder: Holder::Terminal { key: PublicKey([1; 32]), session: SessionId([2; 16]) },
             timeout: Some(Duration::from_secs(60)),
             quota,
+            low_mark: quota.map(|quota| quota.limit / 10 * 9),
             moved: Traffic { up_bytes: 100, down_bytes: 200, up_packets: 1, down_packets: 2 },
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Nftables;
 use super::codec::{attribute, message, messages, text};
-use super::elements::{Quota, parse_quota};
+use super::elements::{parse_mark, parse_quota};
 use super::ruleset::TABLE;
 use crate::model::GrantId;
 
@@ -23,7 +23,9 @@ pub enum NftEvent {
     /// Somebody else deleted the table or a part of it.
     Disturbed,
     /// The bytes of a grant are used up.
-    Spent(GrantId, Quota),
+    Spent(GrantId),
+    /// Few bytes of a grant are left.
+    Low(GrantId),
     /// Events were lost: look whether everything stands.
     Overrun,
     /// Nobody else changed anything while nobody listened, but quotas may have been used up.
@@ -116,9 +118,11 @@ fn event(kind: Option<u8>, own: bool, payload: &[u8]) -> Option<NftEvent> {
     let ours = || attribute(payload, 1).and_then(text) == Some(TABLE);
     match kind? {
         // Depletion is announced by the kernel with the numbers of no request.
-        message::NEW_OBJECT if !own => parse_quota(payload)
-            .filter(|(_, quota)| quota.used >= quota.limit)
-            .map(|(grant, quota)| NftEvent::Spent(grant, quota)),
+        message::NEW_OBJECT if !own => {
+            let over = parse_quota(payload).filter(|(_, quota)| quota.used >= quota.limit);
+            let low = || parse_mark(payload).filter(|(_, quota)| quota.used >= quota.limit);
+            over.map(|(grant, _)| NftEvent::Spent(grant)).or_else(|| Some(NftEvent::Low(low()?.0)))
+        }
         message::DEL_TABLE
         | message::DEL_CHAIN
         | message::DEL_RULE

@@ -120,8 +120,8 @@ pub enum Expr {
     Map(Register, &'static str, Register),
     /// Counts in the named counter object.
     Count(&'static str),
-    /// Goes on if the quota object that the map has for the register is used up; counts in it.
-    OverQuotaOf(Register, &'static str),
+    /// Counts in the quota object that the map has for the register, and goes on if that had bytes left.
+    WithinQuotaOf(Register, &'static str),
     /// The end.
     Verdict(Verdict),
 }
@@ -142,7 +142,7 @@ impl Expr {
             Expr::Equal(..) => "cmp",
             Expr::Mask(..) => "bitwise",
             Expr::In(..) | Expr::NotIn(..) | Expr::Map(..) => "lookup",
-            Expr::Count(_) | Expr::OverQuotaOf(..) => "objref",
+            Expr::Count(_) | Expr::WithinQuotaOf(..) => "objref",
             Expr::Verdict(_) => "immediate",
         }
     }
@@ -190,7 +190,7 @@ impl Expr {
                 data.be32(1, NFT_OBJECT_COUNTER);
                 data.text(2, counter);
             }
-            Expr::OverQuotaOf(register, map) => {
+            Expr::WithinQuotaOf(register, map) => {
                 data.be32(3, *register as u32);
                 data.text(4, map);
             }

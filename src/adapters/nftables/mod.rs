@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use elements::{Admission, Element, Quota, Tag};
+pub use elements::{Admission, Element, MOST_BYTES, Quota, Tag};
 pub use error::NftError;
 pub use events::{NftEvent, NftEvents};
 pub use ruleset::{Openings, Ruleset, TABLE};
@@ -398,7 +398,7 @@ impl Nftables {
             .gather())
     }
 
-    /// Gives stations that are in a new time-out, in place: their counters go on.
+    /// Gives stations that are in a new time-out and a new limit, in place: their counters go on.
     pub fn refresh(&mut self, admissions: &[Admission]) -> Result<(), NftError> {
         if self.abilities.timeout_in_place {
             let family = ruleset::family(self.layout);
@@ -413,7 +413,10 @@ impl Nftables {
             .map(|admission| match enforced.get(&admission.station) {
                 Some(found) => Admission {
                     moved: found.moved,
-                    quota: found.quota.or(admission.quota),
+                    quota: admission.quota.map(|quota| {
+                        let used = found.quota.map_or(quota.used, |found| found.used);
+                        Quota { used, ..quota }
+                    }),
                     ..admission.clone()
                 },
                 None => admission.clone(),

@@ -110,6 +110,7 @@ const SETS: &[Set] = &[
         refilled: false,
     },
     Set { name: "limited", key: &[ETHER], data: Data::Quota, flags: OBJECT, counted: false, refilled: false },
+    Set { name: "low", key: &[ETHER], data: Data::Quota, flags: OBJECT, counted: false, refilled: false },
     Set { name: "gateway4", key: &[IPV4], data: Data::None, flags: 0, counted: false, refilled: true },
     Set { name: "gateway6", key: &[IPV6], data: Data::None, flags: 0, counted: false, refilled: true },
     Set {

@@ -407,7 +407,9 @@ impl Script {
                     assert!(self.probe.replace((grant, station)).is_none(), "{history}: asked twice");
                 }
                 Action::Step { .. } | Action::Report { .. } | Action::Changed { .. } => {}
-                Action::Refresh { .. } | Action::Rebuild => panic!("{history}: nobody asked for it"),
+                Action::Low { .. } | Action::Refresh { .. } | Action::Rebuild => {
+                    panic!("{history}: nobody asked for it")
+                }
             }
         }
         let codes: Vec<KeyId> = self.grants.codes().map(|(key, _)| key).collect();
@@ -471,6 +473,7 @@ fn word(action: &Action) -> String {
             format!("step {step} for {}", stations.join(" "))
         }
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
+        Action::Low { grant, .. } => format!("low {}", grant.0[0]),
         Action::TurnAway { bss, station } => format!("away {} {bss}", short(*station)),
         Action::Probe { station, .. } => format!("probe {}", short(*station)),
         Action::Codes { .. } => "codes".into(),

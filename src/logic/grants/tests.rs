@@ -186,6 +186,36 @@ fn what_the_coordinator_does_not_want_is_evicted_and_the_owners_is_not() {
 }
 
 #[test]
+fn a_grant_gets_more_in_place_and_is_low_once_until_then() {
+    let mut t = Script::new();
+    t.give(Origin::Owner, GrantSpec { quota: Some(1000), ..spec(ONE, ANNE, 1) });
+    t.give(Origin::Owner, GrantSpec { lease: None, ..spec(TWO, BOB, 1) });
+    t.words();
+    let deadline = t.grants.get(ONE).unwrap().deadline.unwrap();
+    t.input(Input::Low { grant: ONE });
+    t.input(Input::Low { grant: ONE });
+    // One without a quota has no few bytes.
+    t.input(Input::Low { grant: TWO });
+    assert_eq!(t.words(), ["low 1"]);
+    t.input(Input::TopUp { grant: ONE, lease: Some(LEASE), quota: Some(500) });
+    assert_eq!(t.words(), ["refresh 1", "changed"]);
+    let held = t.grants.get(ONE).unwrap();
+    assert_eq!((held.quota, held.deadline), (Some(1500), Some(deadline + LEASE)));
+    assert_eq!(t.grants.of_station(ANNE), Some(held));
+    t.input(Input::Low { grant: ONE });
+    assert_eq!(t.words(), ["low 1"]);
+    // What is without limit stays so; what is over is over.
+    t.input(Input::TopUp { grant: TWO, lease: Some(LEASE), quota: Some(500) });
+    let held = t.grants.get(TWO).unwrap();
+    assert_eq!((held.quota, held.deadline), (None, None));
+    t.words();
+    t.wait(LEASE * 2);
+    t.words();
+    t.input(Input::TopUp { grant: ONE, lease: Some(LEASE), quota: Some(500) });
+    assert_eq!(t.words(), [""; 0]);
+}
+
+#[test]
 fn a_refusal_says_what_and_why() {
     let grants = Grants::default();
     let group = grants.check(&[spec(ONE, MacAddr([1, 0, 0, 0, 0, 1]), 1)]).unwrap_err();
@@ -200,7 +230,7 @@ fn a_refusal_says_what_and_why() {
 #[test]
 fn no_short_history_breaks_the_rules() {
     type Fact = fn() -> Option<Input>;
-    const FACTS: [Fact; 10] = [
+    const FACTS: [Fact; 11] = [
         || Some(Input::Give { grants: vec![spec(ONE, ANNE, 1)], origin: Origin::Coordinator }),
         || Some(Input::Give { grants: vec![spec(ONE, BOB, 2)], origin: Origin::Coordinator }),
         || Some(Input::Give { grants: vec![spec(TWO, ANNE, 1)], origin: Origin::Owner }),
@@ -210,6 +240,7 @@ fn no_short_history_breaks_the_rules() {
         || Some(Input::Want { grants: vec![] }),
         || Some(Input::Renew { lease: LEASE }),
         || Some(Input::Spent { grant: ONE }),
+        || Some(Input::TopUp { grant: ONE, lease: Some(LEASE * 4), quota: Some(1) }),
         || None,
     ];
     for history in 0..FACTS.len().pow(5) {
@@ -235,6 +266,7 @@ fn no_short_history_breaks_the_rules() {
 #[derive(Default)]
 struct World {
     kernel: BTreeMap<MacAddr, GrantId>,
+    limits: BTreeMap<GrantId, Option<u64>>,
     /// Steps that were asked for and are answered only at the end.
     open: VecDeque<(u64, Step, Vec<Target>)>,
     /// Grants that stopped being held, and grants reported; a move to another station is not an end.
@@ -256,6 +288,7 @@ impl World {
                     }
                     for (station, grant) in grants {
                         assert!(self.kernel.insert(station, grant.id).is_none(), "history {history}");
+                        self.limits.insert(grant.id, grant.quota);
                     }
                     for target in instead_of {
                         t.input(Input::Superseded { grant: target.grant, moved: Traffic::default() });
@@ -288,9 +321,11 @@ impl World {
                 Action::Refresh { grants } => {
                     for (station, grant) in grants {
                         assert_eq!(self.kernel.get(&station), Some(&grant.id), "history {history}");
+                        self.limits.insert(grant.id, grant.quota);
                     }
                 }
                 Action::Rebuild | Action::Changed { .. } => {}
+                Action::Low { .. } => panic!("nobody said so"),
                 Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => {
                     panic!("there is no code")
                 }
@@ -298,6 +333,9 @@ impl World {
         }
         let told: BTreeMap<MacAddr, GrantId> =
             t.grants.enforced().map(|(station, grant)| (station, grant.id)).collect();
+        for (_, grant) in t.grants.enforced() {
+            assert_eq!(self.limits[&grant.id], t.grants.get(grant.id).unwrap().quota, "history {history}");
+        }
         assert_eq!(self.kernel, told, "history {history}");
         let held: BTreeSet<MacAddr> = t.grants.held().filter_map(|grant| grant.station).collect();
         assert_eq!(held, self.kernel.keys().copied().collect(), "history {history}");
@@ -370,6 +408,7 @@ fn word(action: &Action) -> String {
         }
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
         Action::Changed { .. } => "changed".into(),
+        Action::Low { grant, .. } => format!("low {}", grant.0[0]),
         Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
     }
 }

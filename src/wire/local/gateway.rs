@@ -44,6 +44,17 @@ pub enum GatewayRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quota: Option<u64>,
     },
+    /// More time or bytes for a grant by hand that has an end, in place; its [`GrantRow`] afterwards.
+    Topup {
+        /// Which.
+        target: Target,
+        /// So much longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<Millis>,
+        /// So many layer-3 bytes more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<u64>,
+    },
     /// Evicts by hand; [`Evicted`].
     Evict {
         /// Whom.
@@ -141,13 +152,13 @@ pub struct CodeNetwork {
     pub wifi: Option<Secret>,
 }
 
-/// Whom to evict.
+/// Whom a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// The station, whatever grant it has.
     Station(MacAddr),
-    /// The station of this grant.
+    /// This grant, and its station.
     Grant(GrantId),
 }
 
@@ -299,6 +310,17 @@ pub enum Event {
     Evicted {
         /// What was freed.
         report: Report,
+    },
+    /// Few bytes of a grant are left. Once until it is topped up, and again after a restart.
+    Low {
+        /// The grant.
+        grant: GrantId,
+        /// The station.
+        station: MacAddr,
+        /// Bytes granted.
+        quota: u64,
+        /// Bytes left of them.
+        left: u64,
     },
     /// A station appeared.
     Joined {
