@@ -559,13 +559,10 @@ impl Grants {
         if let (Some(at), Some(longer)) = (&mut grant.deadline, lease) {
             *at = (*at).max(now) + longer;
         }
-        self.hold(grant.clone());
-        let enforced = grant.station.and_then(|station| Some((station, self.enforced.get_mut(&station)?)));
-        if let Some((station, enforced)) = enforced.filter(|(_, enforced)| enforced.id == id) {
-            *enforced = grant.clone();
-            self.actions.push_back(Action::Refresh { grants: vec![(station, grant.clone())] });
-        }
         let (by_hand, by_code) = (grant.origin == Origin::Owner, grant.code.is_some());
+        let station = grant.station;
+        self.hold(grant);
+        self.settle(station.into_iter().gather(), BTreeMap::new(), now);
         self.actions.push_back(Action::Changed { by_hand, by_code });
     }
 
@@ -629,6 +626,7 @@ impl Grants {
         now: BootTime,
     ) {
         let mut enforce = Vec::new();
+        let mut refresh = Vec::new();
         let mut instead_of = Vec::new();
         let mut evictees = Vec::new();
         for station in stations {
@@ -651,6 +649,11 @@ impl Grants {
                     if before.as_ref() == Some(&best) {
                         continue;
                     }
+                    if before.as_ref().is_some_and(|before| before.goes_on_as(&best)) {
+                        self.enforced.insert(station, best.clone());
+                        refresh.push((station, best));
+                        continue;
+                    }
                     if let Some(before) = before {
                         if before.id != best.id {
                             let cause = ended.remove(&station).map_or(Cause::Replaced, |(_, cause)| cause);
@@ -670,6 +673,9 @@ impl Grants {
         // The new place first: a terminal that moves is never without.
         if !enforce.is_empty() || !instead_of.is_empty() {
             self.actions.push_back(Action::Enforce { grants: enforce, instead_of });
+        }
+        if !refresh.is_empty() {
+            self.actions.push_back(Action::Refresh { grants: refresh });
         }
         if !evictees.is_empty() {
             self.start_wave(evictees, now);
@@ -717,6 +723,13 @@ impl Grants {
 impl Grant {
     fn target(&self, station: MacAddr, cause: Cause) -> Target {
         Target { grant: self.id, station, cause, limited: self.quota.is_some() }
+    }
+
+    /// Whether another state of it differs in time and bytes only, so that the kernel can go on counting.
+    fn goes_on_as(&self, later: &Grant) -> bool {
+        let has_ends = |grant: &Grant| (grant.deadline.is_some(), grant.quota.is_some());
+        let Grant { deadline, quota, .. } = later.clone();
+        has_ends(self) == has_ends(later) && Grant { deadline, quota, ..self.clone() } == *later
     }
 
     /// The digest's line of this grant.
