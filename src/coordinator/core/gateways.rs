@@ -46,6 +46,10 @@ pub(super) struct GatewayLink {
     /// Of its beacons, if it has any.
     slots: Option<Slots>,
     replies: VecDeque<Outgoing>,
+    /// It holds something else than it should, and is to be told all that is wanted.
+    owes_desired: bool,
+    /// All that was wanted when that was begun, as far as it is not told yet.
+    desired: VecDeque<Outgoing>,
 }
 
 /// What a link is to send.
@@ -132,6 +136,8 @@ impl Core {
             announced: false,
             slots: None,
             replies: VecDeque::new(),
+            owes_desired: false,
+            desired: VecDeque::new(),
         };
         gateway.compare_again = false;
         if let Some(before) = gateway.link.replace(link) {
@@ -170,6 +176,11 @@ impl Core {
         if !link.announced {
             return Some(Vec::new());
         }
+        // Older than all that waits.
+        if !link.desired.is_empty() {
+            let parts = link.desired.len().min(PULL);
+            return Some(link.desired.drain(..parts).collect());
+        }
         let mut outgoing: Vec<Outgoing> = gateway
             .unacknowledged
             .range(link.sent + 1..)
@@ -183,6 +194,14 @@ impl Core {
         if outgoing.len() < PULL {
             let replies = link.replies.len().min(PULL);
             outgoing.extend(link.replies.drain(..replies));
+        }
+        // At the last moment and whole: what is decided from here on is sent after it.
+        if outgoing.is_empty() && std::mem::take(&mut link.owes_desired) {
+            let mut parts = self.desired(key);
+            outgoing.extend(parts.drain(..parts.len().min(PULL)));
+            if let Some(link) = self.gateways.get_mut(key).and_then(|gateway| gateway.link.as_mut()) {
+                link.desired = parts;
+            }
         }
         Some(outgoing)
     }
@@ -417,22 +436,30 @@ impl Core {
         if digest == self.digest(&key) {
             return;
         }
-        let Some(gateway) = self.gateways.get_mut(&key) else { return };
+        if let Some(link) = self.gateways.get_mut(&key).and_then(|gateway| gateway.link.as_mut()) {
+            link.owes_desired = true;
+            link.wake.notify_one();
+        }
+    }
+
+    /// All that is wanted, in parts; nothing while a notice is on its way, which would be undone by it or undo it: then
+    /// digests are compared again.
+    fn desired(&mut self, key: &PublicKey) -> VecDeque<Outgoing> {
+        let Some(gateway) = self.gateways.get_mut(key) else { return VecDeque::new() };
         if !gateway.unacknowledged.is_empty() || gateway.in_flight > 0 {
             gateway.compare_again = true;
-            return;
+            return VecDeque::new();
         }
-        let wanted: Vec<GrantSpec> = self.wanted(&key).map(|entry| self.spec(entry)).collect();
-        tracing::warn!(gateway = %service_id(key), grants = wanted.len(), "the gateway holds something else");
+        let wanted: Vec<GrantSpec> = self.wanted(key).map(|entry| self.spec(entry)).collect();
+        tracing::warn!(gateway = %service_id(*key), grants = wanted.len(), "the gateway holds something else");
         let answer = u64::from_be_bytes(random());
         let mut chunks: Vec<Vec<GrantSpec>> = wanted.chunks(PART).map(<[GrantSpec]>::to_vec).collect();
         if chunks.is_empty() {
             chunks.push(Vec::new());
         }
         let parts = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-        for (part, grants) in (0..).zip(chunks) {
-            self.tell_gateway(&key, NoticeBody::Desired { part, parts, answer, grants });
-        }
+        let part = |(part, grants)| NoticeBody::Desired { part, parts, answer, grants };
+        (0..).zip(chunks).map(part).map(|body| Outgoing::Notice(None, body)).collect()
     }
 
     fn wanted(&self, key: &PublicKey) -> impl Iterator<Item = &Entry> {
@@ -524,3 +551,7 @@ impl Core {
         self.by_service.get(service).copied()
     }
 }
+
+#[cfg(test)]
+#[path = "gateways_tests.rs"]
+mod tests;
