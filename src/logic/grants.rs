@@ -566,7 +566,14 @@ impl Grants {
         self.actions.push_back(Action::Changed { by_hand, by_code });
     }
 
-    fn want(&mut self, grants: Vec<GrantSpec>, now: BootTime) {
+    fn want(&mut self, mut grants: Vec<GrantSpec>, now: BootTime) {
+        // Who wants them does not know yet that they are ending: no report has left.
+        let ending: BTreeMap<GrantId, Incarnation> =
+            self.ending().map(|(grant, _)| (grant.id, grant.incarnation)).gather();
+        grants.retain(|spec| {
+            let last = ending.get(&spec.id).filter(|_| !self.held.contains_key(&spec.id));
+            last.is_none_or(|last| *last < spec.incarnation)
+        });
         let wanted: BTreeSet<GrantId> = grants.iter().map(|spec| spec.id).gather();
         let unwanted = self
             .held

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!          Up                    Signed notice: open -> new? -> Give | Take | Want | Renew | Inquire, Acknowledge
-//!   Down -----> Announce, Holds, reports that wait
+//!   Down -----> Announce, reports that wait, Holds
 //!    ^           |
 //!    +--- Down --+
 //! ```
@@ -13,6 +13,7 @@
 //! * A durable notice is obeyed once, however often it is sent, and acknowledged every time.
 //! * One that asks for a code is not acknowledged before its answer was given, and none after it either; a restart
 //!   between both loses the answer, and the coordinator sees that from an acknowledgement without one.
+//! * What ended here is not taken up again because the coordinator does not know of it yet.
 //! * A report is sent until the coordinator says that it has it, on as many links as that takes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -194,8 +195,9 @@ impl Upstream {
                 if let Some(shares) = self.shares.clone() {
                     self.send(FromGateway::Announce(shares));
                 }
-                self.actions.push_back(Action::SayHolds { unless: None });
+                // First what ended: without that the coordinator would find it missing from what is held.
                 self.send_reports();
+                self.actions.push_back(Action::SayHolds { unless: None });
             }
             Input::Down => {
                 self.reader = None;
@@ -332,8 +334,21 @@ impl Upstream {
         if parts.found.len() as u64 == u64::from(of)
             && let Some(parts) = self.parts.take()
         {
-            self.actions.push_back(Action::Want(parts.found.into_values().flatten().collect()));
+            let over = self.over();
+            let is_over = |spec: &GrantSpec| over.get(&spec.id).is_some_and(|last| *last >= spec.incarnation);
+            let wanted = parts.found.into_values().flatten().filter(|spec| !is_over(spec));
+            self.actions.push_back(Action::Want(wanted.collect()));
         }
+    }
+
+    /// Joins that are over here, which the coordinator may not know yet: the last one of each grant.
+    fn over(&self) -> BTreeMap<GrantId, Incarnation> {
+        let mut over = BTreeMap::new();
+        for report in self.reports.values() {
+            let last = over.entry(report.grant).or_insert(report.incarnation);
+            *last = report.incarnation.max(*last);
+        }
+        over
     }
 
     fn send(&mut self, message: FromGateway) {
@@ -495,17 +510,44 @@ mod tests {
         assert!(matches!(t.actions()[..], [Action::Dropped(_)]));
     }
 
+    #[test]
+    fn what_is_over_is_not_wanted_before_the_coordinator_knows() {
+        let ended = |id, incarnation| Report { grant: GrantId([id; 16]), incarnation, ..report() };
+        let reports = vec![ended(1, Incarnation(1)), ended(2, Incarnation(1))];
+        let mut t = Script::new(Memory { seq: 0, reports });
+        t.upstream.handle_input(Input::Up(LINK));
+        // It hears of them before it hears what is held.
+        let said = t.actions();
+        let at = |wanted: fn(&Action) -> bool| said.iter().position(wanted);
+        let holds = at(|action| matches!(action, Action::SayHolds { .. }));
+        assert!(at(|action| matches!(action, Action::Send(FromGateway::Evicted { number: 2, .. }))) < holds);
+        // What it wanted before it has read them comes late; a later join of it is another one.
+        let next = GrantSpec { incarnation: Incarnation(2), ..spec(2) };
+        let all = vec![spec(1), next.clone(), spec(3)];
+        t.notice(1, None, NoticeBody::Desired { part: 0, parts: 1, answer: 1, grants: all });
+        assert_eq!(t.actions(), [Action::Want(vec![next, spec(3)])]);
+        // What it wants although it has them, it wants.
+        t.upstream.handle_input(Input::ReportTaken(1));
+        t.actions();
+        t.notice(2, None, NoticeBody::Desired { part: 0, parts: 1, answer: 2, grants: vec![spec(1)] });
+        assert_eq!(t.actions(), [Action::Want(vec![spec(1)])]);
+    }
+
     struct Script {
         coordinator: Identity,
         upstream: Upstream,
     }
 
     impl Script {
-        fn up(memory: Memory) -> Self {
+        fn new(memory: Memory) -> Self {
             let coordinator = Identity::generate();
-            let mut upstream = Upstream::new(coordinator.public(), GATEWAY, BOOT, memory);
-            upstream.handle_input(Input::Up(LINK));
-            let mut script = Self { coordinator, upstream };
+            let upstream = Upstream::new(coordinator.public(), GATEWAY, BOOT, memory);
+            Self { coordinator, upstream }
+        }
+
+        fn up(memory: Memory) -> Self {
+            let mut script = Self::new(memory);
+            script.upstream.handle_input(Input::Up(LINK));
             assert!(script.actions().contains(&Action::SayHolds { unless: None }));
             script
         }

@@ -216,6 +216,22 @@ fn a_grant_gets_more_in_place_and_is_low_once_until_then() {
 }
 
 #[test]
+fn what_is_ending_is_not_wanted_before_it_is_reported() {
+    let mut t = Script::new();
+    t.give(Origin::Coordinator, spec(ONE, ANNE, 1));
+    t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Owner });
+    t.words();
+    t.input(Input::Want { grants: vec![spec(ONE, ANNE, 1)] });
+    assert_eq!(t.words(), ["changed"]);
+    assert_eq!(t.grants.held().count(), 0);
+    // A later join of it is not over.
+    t.input(Input::Want { grants: vec![spec(ONE, ANNE, 2)] });
+    assert_eq!(t.words(), ["enforce 1 at ..:01", "changed"]);
+    t.input(Input::Want { grants: vec![spec(ONE, ANNE, 2)] });
+    assert_eq!(t.grants.held().count(), 1);
+}
+
+#[test]
 fn a_refusal_says_what_and_why() {
     let grants = Grants::default();
     let group = grants.check(&[spec(ONE, MacAddr([1, 0, 0, 0, 0, 1]), 1)]).unwrap_err();
