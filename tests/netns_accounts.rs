@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::daemons::Gateway;
 use support::frame::{Mac, mac_text};
 use support::hostapd::Hostapd;
-use support::lab::{self, Lab};
+use support::lab::{self, Lab, Station};
 use support::wait::{SOON, wait_until};
 use support::wpa::Supplicant;
 
@@ -14,33 +17,12 @@ use support::wpa::Supplicant;
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn a_name_and_a_password_are_a_grant_whatever_the_address() {
     let lab = Lab::with_stations(2);
-    let file = lab.path().join("gateway/run/guest.eap");
-    let network = format!("eap_user_file = \"{}\"\neap_user_method = \"MD5\"\n", file.display());
-    let gateway = Gateway::sharing(&lab, &network, "");
-    // hostapd does not start without its file, which the gateway has written.
-    let hostapd = Hostapd::with(
-        &lab.gateway,
-        lab::PORT,
-        lab.path(),
-        &format!(
-            "driver=wired\nieee8021x=1\neapol_version=2\nuse_pae_group_addr=0\neap_reauth_period=0\n\
-             eap_server=1\neap_user_file={}\n",
-            file.display()
-        ),
-    );
-    wait_until("the gateway to find hostapd", SOON, || gateway.ask(json!({"verb": "status"}))["bsses"] == 1);
+    let (gateway, hostapd) = serving(&lab);
+    let file = gateway.dir().join("run/guest.eap");
     let (annes, bobs) = (account(&gateway), account(&gateway));
     let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
 
-    let mut supplicants: Vec<Supplicant> = [(anne, &annes), (bob, &bobs)]
-        .into_iter()
-        .map(|(station, account)| {
-            let mut supplicant = Supplicant::start_without_network(&station.netns, lab::STATION, lab.path());
-            join(&supplicant, account, account["password"].as_str().unwrap());
-            supplicant.wait_connected();
-            supplicant
-        })
-        .collect();
+    let mut supplicants = vec![joined(&lab, anne, &annes), joined(&lab, bob, &bobs)];
     wait_until("both to be known by their names", SOON, || {
         station_of(&gateway, &annes) == anne.mac_text() && station_of(&gateway, &bobs) == bob.mac_text()
     });
@@ -88,6 +70,58 @@ fn a_name_and_a_password_are_a_grant_whatever_the_address() {
     assert!(anne.reaches(lab::INTERNET_V4));
     let findings = gateway.ask(json!({"verb": "doctor"})).to_string();
     assert!(findings.contains("br-guest: names and passwords by MD5"), "{findings}");
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn who_is_asked_anew_hides_nobody() {
+    let lab = Lab::with_stations(2);
+    let (mut gateway, hostapd) = serving(&lab);
+    let (annes, bobs) = (account(&gateway), account(&gateway));
+    let (anne, bob) = (&lab.stations[0], &lab.stations[1]);
+    let annes_supplicant = joined(&lab, anne, &annes);
+    wait_until("anne to be known", SOON, || station_of(&gateway, &annes) == anne.mac_text());
+    // While the gateway is away hostapd asks anne anew, who does not answer, and bob joins.
+    gateway.program.terminate(SOON);
+    annes_supplicant.program.signal(Signal::SIGSTOP);
+    assert_eq!(hostapd.command(&format!("EAPOL_REAUTH {}", anne.mac_text())), "OK\n");
+    let bobs_supplicant = joined(&lab, bob, &bobs);
+    gateway.again();
+    wait_until("bob to be known", Duration::from_secs(5), || station_of(&gateway, &bobs) == bob.mac_text());
+    let said = hostapd.command(&format!("STA {}", anne.mac_text()));
+    assert!(said.contains("[AUTHORIZED]") && !said.contains("dot1xAuthPaeState=5"), "still asked: {said}");
+    assert!(bob.reaches(lab::INTERNET_V4));
+    assert!(anne.reaches(lab::INTERNET_V4), "she goes on meanwhile");
+    annes_supplicant.program.signal(Signal::SIGCONT);
+    drop(bobs_supplicant);
+}
+
+/// A gateway that makes names and passwords, and a hostapd that reads them.
+fn serving(lab: &Lab) -> (Gateway, Hostapd) {
+    let file = lab.path().join("gateway/run/guest.eap");
+    let network = format!("eap_user_file = \"{}\"\neap_user_method = \"MD5\"\n", file.display());
+    let gateway = Gateway::sharing(lab, &network, "");
+    // hostapd does not start without its file, which the gateway has written.
+    let hostapd = Hostapd::with(
+        &lab.gateway,
+        lab::PORT,
+        lab.path(),
+        &format!(
+            "driver=wired\nieee8021x=1\neapol_version=2\nuse_pae_group_addr=0\neap_reauth_period=0\n\
+             eap_server=1\neap_user_file={}\n",
+            file.display()
+        ),
+    );
+    wait_until("the gateway to find hostapd", SOON, || gateway.ask(json!({"verb": "status"}))["bsses"] == 1);
+    (gateway, hostapd)
+}
+
+/// A station that has joined with its account.
+fn joined(lab: &Lab, station: &Station, account: &Value) -> Supplicant {
+    let mut supplicant = Supplicant::start_without_network(&station.netns, lab::STATION, lab.path());
+    join(&supplicant, account, account["password"].as_str().unwrap());
+    supplicant.wait_connected();
+    supplicant
 }
 
 /// A grant by code, as a name and a password; with its id.

@@ -22,7 +22,7 @@ use super::{Error, SOCKET};
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::dhcp::Dhcp;
 use crate::adapters::enrolment::Enrolment;
-use crate::adapters::hostapd::{Hostapd, HostapdEvent};
+use crate::adapters::hostapd::{Hostapd, HostapdEvent, StationInfo};
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep as keep_link};
 use crate::adapters::nftables::{self, NftEvent, NftEvents, Nftables};
 use crate::adapters::rtnetlink::{Rtnetlink, RtnetlinkEvent, RtnetlinkEvents};
@@ -35,7 +35,7 @@ use crate::host::memory;
 use crate::logic::backoff::Backoff;
 use crate::logic::beacon;
 use crate::logic::grants;
-use crate::logic::listing::Listings;
+use crate::logic::listing::{By, Listings};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{BootTime, Few, Gather, KeyId, MacAddr, Refusal, sentence};
@@ -410,7 +410,7 @@ impl Drive {
                 if gateway.presence.get(station).is_some_and(|found| found.bsses.contains(&bss)) =>
             {
                 let key = key_id(identity.as_deref());
-                gateway.listings.came(&bss, station, key);
+                gateway.listings.came(&bss, station, By::Key(key));
                 gateway.grants.handle_input(grants::Input::Associated { bss, station, key }, now);
             }
             Done::Identified { .. } => {}
@@ -426,22 +426,16 @@ impl Drive {
                 gateway.shares_anew();
                 gateway.rebuild_soon(false, now);
             }
-            // Of one that says another name right now nobody knows which it will be.
-            Done::Stations { bss, number, stations: Some(stations) }
-                if gateway.has_accounts(&bss)
-                    && stations.iter().any(|info| info.state.authorized && info.is_asked_again) =>
-            {
-                gateway.listings.end(number, None);
-                gateway.list_at.get_or_insert(now + LIST_AFTER);
-            }
             Done::Stations { bss, number, stations } => {
+                let has_accounts = gateway.has_accounts(&bss);
                 let listed = stations.map(|stations| {
                     let authorized = stations.into_iter().filter(|info| info.state.authorized);
-                    let known =
-                        authorized.map(|info| (info.mac, key_id(info.keyid.or(info.identity).as_deref())));
-                    known.collect()
+                    authorized.map(|info| (info.mac, joined_by(info, has_accounts))).collect()
                 });
                 let Some(listed) = gateway.listings.end(number, listed) else { return };
+                if listed.iter().any(|(_, by)| *by == By::Unsaid) {
+                    gateway.list_at.get_or_insert(now + LIST_AFTER);
+                }
                 let here: BTreeSet<MacAddr> = listed.iter().map(|(station, _)| *station).gather();
                 gateway
                     .grants
@@ -589,10 +583,11 @@ impl Drive {
             }
             HostapdEvent::StationConnected { bss, station, keyid } => {
                 let key = key_id(keyid.as_deref());
-                gateway.listings.came(&bss, station, key);
                 if key.is_none() && gateway.has_accounts(&bss) {
+                    gateway.listings.came(&bss, station, By::Unsaid);
                     identify(gateway, bss.clone(), station);
                 } else {
+                    gateway.listings.came(&bss, station, By::Key(key));
                     let input = grants::Input::Associated { bss: bss.clone(), station, key };
                     gateway.grants.handle_input(input, now);
                 }
@@ -722,6 +717,14 @@ fn watch_codes(gateway: &Gateway) -> Option<DirWatch> {
 /// What hostapd calls the key, if it is a name that we give.
 fn key_id(said: Option<&str>) -> Option<KeyId> {
     said?.parse().ok()
+}
+
+/// By which code of ours a station has joined. Of one that says another name right now nobody knows which it will be.
+fn joined_by(info: StationInfo, has_accounts: bool) -> By {
+    if has_accounts && info.is_asked_again {
+        return By::Unsaid;
+    }
+    By::Key(key_id(info.keyid.or(info.identity).as_deref()))
 }
 
 /// Asks hostapd who is associated with a BSS.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use self::codes::Air;
 use self::waves::{Evictee, Wave};
+use super::listing::By;
 use crate::model::{
     BootTime, Cause, Code, Few, Gather, GrantId, GrantSpec, Holder, Incarnation, KeyId, MacAddr, Origin,
     Refusal, Report, Step, StepOutcome, Traffic,
@@ -114,12 +115,12 @@ pub enum Input {
         /// Who.
         station: MacAddr,
     },
-    /// All stations of a BSS, with their keys.
+    /// All stations of a BSS. One of which it is not said by which key goes on as it was known.
     Listed {
         /// The BSS.
         bss: String,
         /// Who.
-        stations: Vec<(MacAddr, Option<KeyId>)>,
+        stations: Vec<(MacAddr, By)>,
     },
     /// Whether a station answers.
     Probed {

@@ -11,8 +11,17 @@
 
 use crate::model::{Few, KeyId, MacAddr};
 
-/// A station and the code that it came with, if one is known.
-type Listed = (MacAddr, Option<KeyId>);
+/// By which code a station is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// This one; `None`: by none of ours.
+    Key(Option<KeyId>),
+    /// hostapd has not said it yet, or is asking the station anew.
+    Unsaid,
+}
+
+/// A station, and by which code it is there.
+type Listed = (MacAddr, By);
 
 /// The lists that hostapd is asked for now.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +33,8 @@ pub struct Listings {
 #[derive(Clone, Debug)]
 struct Listing {
     bss: String,
-    /// Who has come since, with which code, or left.
-    heard: Few<MacAddr, Option<Option<KeyId>>>,
+    /// Who has come since, by which code, or left.
+    heard: Few<MacAddr, Option<By>>,
 }
 
 impl Listings {
@@ -38,8 +47,8 @@ impl Listings {
     }
 
     /// A station has come.
-    pub fn came(&mut self, bss: &str, station: MacAddr, key: Option<KeyId>) {
-        self.heard(bss, station, Some(key));
+    pub fn came(&mut self, bss: &str, station: MacAddr, by: By) {
+        self.heard(bss, station, Some(by));
     }
 
     /// A station has left.
@@ -47,7 +56,7 @@ impl Listings {
         self.heard(bss, station, None);
     }
 
-    fn heard(&mut self, bss: &str, station: MacAddr, what: Option<Option<KeyId>>) {
+    fn heard(&mut self, bss: &str, station: MacAddr, what: Option<By>) {
         for listing in self.open.values_mut().filter(|listing| listing.bss == bss) {
             listing.heard.insert(station, what);
         }
@@ -62,12 +71,12 @@ impl Listings {
     pub fn end(&mut self, number: u64, list: Option<Vec<Listed>>) -> Option<Vec<Listed>> {
         let Listing { mut heard, .. } = self.open.remove(&number)?;
         let mut present = Vec::new();
-        for (station, key) in list? {
+        for (station, listed) in list? {
             match heard.remove(&station) {
-                // The event of a name says no key; the list may.
-                Some(Some(came)) => present.push((station, came.or(key))),
+                // The event of a name does not say it; the list may.
+                None | Some(Some(By::Unsaid)) => present.push((station, listed)),
+                Some(Some(came)) => present.push((station, came)),
                 Some(None) => {}
-                None => present.push((station, key)),
             }
         }
         present.extend(heard.into_iter().filter_map(|(station, came)| Some((station, came?))));
@@ -107,9 +116,9 @@ mod tests {
     /// hostapd, its events on their way, and who listens.
     #[derive(Default)]
     struct World {
-        there: BTreeMap<MacAddr, Option<KeyId>>,
-        events: VecDeque<(MacAddr, Option<Option<KeyId>>)>,
-        held: BTreeMap<MacAddr, Option<KeyId>>,
+        there: BTreeMap<MacAddr, By>,
+        events: VecDeque<(MacAddr, Option<By>)>,
+        held: BTreeMap<MacAddr, By>,
         listings: Listings,
         /// Asked for, and made.
         list: Option<(u64, Option<Vec<Listed>>)>,
@@ -121,9 +130,9 @@ mod tests {
             match step {
                 Step::Comes(at) => {
                     self.joins += 1;
-                    let key = Some(KeyId([self.joins; 12]));
-                    self.there.insert(STATIONS[at], key);
-                    self.events.push_back((STATIONS[at], Some(key)));
+                    let by = By::Key(Some(KeyId([self.joins; 12])));
+                    self.there.insert(STATIONS[at], by);
+                    self.events.push_back((STATIONS[at], Some(by)));
                 }
                 Step::Leaves(at) => {
                     if self.there.remove(&STATIONS[at]).is_some() {
@@ -131,9 +140,9 @@ mod tests {
                     }
                 }
                 Step::Heard => match self.events.pop_front() {
-                    Some((station, Some(key))) => {
-                        self.listings.came("ap", station, key);
-                        self.held.insert(station, key);
+                    Some((station, Some(by))) => {
+                        self.listings.came("ap", station, by);
+                        self.held.insert(station, by);
                     }
                     Some((station, None)) => {
                         self.listings.left("ap", station);
@@ -188,15 +197,26 @@ mod tests {
         let mut listings = Listings::default();
         let (gone, failed, other) = (listings.begin("ap1"), listings.begin("ap2"), listings.begin("ap3"));
         listings.forget("ap1");
-        listings.came("ap2", STATIONS[0], None);
-        assert_eq!(listings.end(gone, Some(vec![(STATIONS[0], None)])), None);
+        listings.came("ap2", STATIONS[0], By::Unsaid);
+        assert_eq!(listings.end(gone, Some(vec![(STATIONS[0], By::Unsaid)])), None);
         assert_eq!(listings.end(failed, None), None);
         assert_eq!(listings.end(other, Some(vec![])), Some(vec![]), "another BSS is another list");
         assert_eq!(listings.end(other, Some(vec![])), None, "twice");
         assert!(listings.open.is_empty());
-        let key = Some(KeyId([1; 12]));
-        let named = listings.begin("ap1");
-        listings.came("ap1", STATIONS[0], None);
-        assert_eq!(listings.end(named, Some(vec![(STATIONS[0], key)])), Some(vec![(STATIONS[0], key)]));
+    }
+
+    #[test]
+    fn a_name_counts_wherever_it_is_said() {
+        let key = By::Key(Some(KeyId([1; 12])));
+        for (came, listed, counts) in
+            [(By::Unsaid, key, key), (key, By::Unsaid, key), (By::Unsaid, By::Unsaid, By::Unsaid)]
+        {
+            let mut listings = Listings::default();
+            let number = listings.begin("ap1");
+            listings.came("ap1", STATIONS[0], came);
+            let list = vec![(STATIONS[0], listed), (STATIONS[1], By::Unsaid)];
+            let present = listings.end(number, Some(list));
+            assert_eq!(present, Some(vec![(STATIONS[0], counts), (STATIONS[1], By::Unsaid)]));
+        }
     }
 }

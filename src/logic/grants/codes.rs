@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use super::waves::Evictee;
 use super::{Action, Grant, Grants, MOST_GRANTS};
+use crate::logic::listing::By;
 use crate::model::{BootTime, Cause, Code, Gather, GrantId, KeyId, MacAddr, Origin, Refusal, Step};
 
 /// How long after a start hostapd may take to say that a station which was let in before is still there.
@@ -185,14 +186,15 @@ impl Grants {
         self.look_at(station, now);
     }
 
-    pub(super) fn listed(&mut self, bss: &str, stations: Vec<(MacAddr, Option<KeyId>)>, now: BootTime) {
+    pub(super) fn listed(&mut self, bss: &str, stations: Vec<(MacAddr, By)>, now: BootTime) {
         let here: BTreeSet<MacAddr> = stations.iter().map(|(station, _)| *station).gather();
         let before = self.air.associations.keys().filter(|(_, at)| at == bss).map(|(station, _)| *station);
         let gone: Vec<MacAddr> = before.filter(|station| !here.contains(station)).collect();
         for station in gone {
             self.disassociated(bss, station, now);
         }
-        for (station, key) in stations {
+        for (station, by) in stations {
+            let By::Key(key) = by else { continue };
             let is_new = self.air.known(bss, station) != Some(key);
             if is_new || key.is_some_and(|key| self.by_key(key).is_none()) {
                 self.associated(bss.to_owned(), station, key, now);

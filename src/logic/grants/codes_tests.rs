@@ -99,7 +99,7 @@ fn an_evicted_code_is_out_for_good() {
     t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Owner });
     assert_eq!(t.words(), ["step enforcement for ..:01", "changed"], "its wave sees to the code");
     assert_eq!(t.grants.codes().map(|(key, _)| key).collect::<Vec<_>>(), [TWO.key_id()]);
-    t.input(Input::Listed { bss: "ap1".into(), stations: [(ANNE, Some(ONE.key_id()))].into() });
+    t.input(Input::Listed { bss: "ap1".into(), stations: vec![(ANNE, By::Key(Some(ONE.key_id())))] });
     assert_eq!(t.words(), Vec::<String>::new(), "and to her, for its own reason");
     // hostapd had not read the file yet.
     t.associated("ap2", BOB, Some(ONE));
@@ -128,7 +128,7 @@ fn after_a_restart_a_station_stays_unless_hostapd_says_nothing_of_it() {
     };
     let mut t = start();
     t.input(Input::Listed { bss: "ap1".into(), stations: Vec::new() });
-    t.input(Input::Listed { bss: "ap2".into(), stations: [(ANNE, Some(ONE.key_id()))].into() });
+    t.input(Input::Listed { bss: "ap2".into(), stations: vec![(ANNE, By::Key(Some(ONE.key_id())))] });
     t.wait(Duration::from_secs(60));
     assert_eq!(t.words(), Vec::<String>::new());
     let mut t = start();
@@ -142,7 +142,7 @@ fn a_list_says_what_events_did_not() {
     t.words();
     let list = |stations: &[(MacAddr, Option<GrantId>)]| Input::Listed {
         bss: "ap1".into(),
-        stations: stations.iter().map(|(mac, id)| (*mac, id.map(GrantId::key_id))).collect(),
+        stations: stations.iter().map(|(mac, id)| (*mac, By::Key(id.map(GrantId::key_id)))).collect(),
     };
     t.input(list(&[(ANNE, Some(ONE)), (BOB, None)]));
     assert_eq!(t.words(), ["changed", "enforce 1 at ..:01"]);
@@ -150,6 +150,22 @@ fn a_list_says_what_events_did_not() {
     assert_eq!(t.words(), ["away ..:02 ap1"], "a code that never was, or is no longer");
     t.input(list(&[]));
     assert_eq!(t.words(), ["changed", "withdraw 1 at ..:01"]);
+}
+
+#[test]
+fn who_is_asked_anew_goes_on_and_hides_nobody() {
+    let mut t = Script::new();
+    t.associated("ap1", ANNE, Some(ONE));
+    t.words();
+    let list = |stations: &[(MacAddr, By)]| Input::Listed { bss: "ap1".into(), stations: stations.into() };
+    t.input(list(&[(ANNE, By::Unsaid), (BOB, By::Key(Some(TWO.key_id())))]));
+    assert_eq!(t.words(), ["changed", "enforce 2 at ..:02"]);
+    assert_eq!(t.grants.of_station(ANNE).map(|grant| grant.id), Some(ONE));
+    // Nobody is let in whom hostapd has not named, and whoever left is out.
+    let other = MacAddr([2, 0, 0, 0, 0, 3]);
+    t.input(list(&[(other, By::Unsaid), (ANNE, By::Unsaid)]));
+    assert_eq!(t.words(), ["changed", "withdraw 2 at ..:02"]);
+    assert_eq!(t.grants.of_station(other), None);
 }
 
 #[test]
@@ -336,8 +352,12 @@ impl Script {
 
     fn input(&mut self, input: Input) {
         if let Input::Listed { bss, stations } = &input {
-            self.air.retain(|(_, at), _| at != bss);
-            self.air.extend(stations.iter().map(|(station, key)| ((*station, bss.clone()), *key)));
+            self.air.retain(|(who, at), _| at != bss || stations.contains(&(*who, By::Unsaid)));
+            for (station, by) in stations {
+                if let By::Key(key) = by {
+                    self.air.insert((*station, bss.clone()), *key);
+                }
+            }
         }
         self.now = self.now + Duration::from_millis(1);
         self.grants.handle_input(input, self.now);
