@@ -25,8 +25,8 @@ impl Gateway {
     /// A grant that asks for a code: makes one, or refuses and opens nothing.
     pub fn make_code(&mut self, spec: GrantSpec, seq: u64, now: BootTime) {
         let GrantSpec { id, incarnation, holder, quota, .. } = spec;
-        if self.grants.get(id).is_some_and(|held| held.incarnation >= incarnation) {
-            // Late: a later join was granted already.
+        if self.grants.is_settled(id, Origin::Coordinator, incarnation) {
+            // Late: a later join was granted already. Or it is the owner's grant.
             return self.code_answered(seq);
         }
         if let Some(before) = self.making.remove(&id) {

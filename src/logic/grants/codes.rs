@@ -25,7 +25,9 @@ use std::time::Duration;
 use super::waves::Evictee;
 use super::{Action, Grant, Grants, MOST_GRANTS};
 use crate::logic::listing::By;
-use crate::model::{BootTime, Cause, Code, Gather, GrantId, KeyId, MacAddr, Origin, Refusal, Step};
+use crate::model::{
+    BootTime, Cause, Code, Gather, GrantId, Incarnation, KeyId, MacAddr, Origin, Refusal, Step,
+};
 
 /// How long after a start hostapd may take to say that a station which was let in before is still there.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -136,13 +138,18 @@ impl Grants {
         self.held.values().filter_map(|grant| Some((grant.id.key_id(), grant.code.as_ref()?)))
     }
 
+    /// Whether a grant of this id is held that a new code does not replace: somebody else's, this join, or a later one.
+    pub fn is_settled(&self, id: GrantId, origin: Origin, incarnation: Incarnation) -> bool {
+        self.held.get(&id).is_some_and(|held| held.origin != origin || held.incarnation >= incarnation)
+    }
+
     /// A grant with a new code.
     pub(super) fn give_code(&mut self, grant: Grant, now: BootTime) {
         let Grant { id, origin, incarnation, .. } = grant;
-        let before = self.held.get(&id).cloned();
-        if before.as_ref().is_some_and(|held| held.origin != origin || held.incarnation >= incarnation) {
+        if self.is_settled(id, origin, incarnation) {
             return;
         }
+        let before = self.held.get(&id).cloned();
         // Who is here with the code of the join before is nobody's station from now on, and hostapd sends it away.
         self.air.disown(id.key_id());
         let was = before.and_then(|held| held.station);

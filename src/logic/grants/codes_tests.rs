@@ -230,6 +230,17 @@ fn a_grant_may_change_from_address_to_code_and_back() {
 }
 
 #[test]
+fn a_code_takes_the_place_of_an_earlier_join_of_the_same_giver_only() {
+    let mut t = Script::new();
+    t.sealed(2);
+    let settled = |id, origin, join| t.grants.is_settled(id, origin, Incarnation(join));
+    assert!(!settled(HERS, Origin::Coordinator, 3));
+    assert!(settled(HERS, Origin::Coordinator, 2) && settled(HERS, Origin::Coordinator, 1));
+    assert!(settled(ONE, Origin::Coordinator, 9), "the owner's is not a coordinator's to replace");
+    assert!(!settled(GrantId([9; 16]), Origin::Coordinator, 1));
+}
+
+#[test]
 fn a_code_that_is_wanted_and_lost_ends_its_join() {
     let mut t = Script::new();
     t.sealed(1);
