@@ -448,6 +448,7 @@ impl Grants {
         let mut touched = BTreeSet::new();
         let mut moved_away = BTreeMap::new();
         let mut no_codes = Vec::new();
+        let mut by_code = false;
         for spec in specs {
             if !spec.station.is_station() {
                 continue;
@@ -463,7 +464,7 @@ impl Grants {
                 quota: spec.quota,
             };
             if spec.code.is_some() {
-                self.confirm_code(grant, now);
+                by_code |= self.confirm_code(grant, now);
                 continue;
             }
             match self.held.get(&spec.id) {
@@ -496,10 +497,8 @@ impl Grants {
             self.hold(grant);
         }
         self.settle(touched, moved_away, now);
-        let by_code = !no_codes.is_empty();
-        for id in no_codes {
-            self.code_ended(id, None);
-        }
+        by_code |= !no_codes.is_empty();
+        self.codes_ended(no_codes.into_iter().map(|id| (id, None)));
         self.actions.push_back(Action::Changed { by_hand: origin == Origin::Owner, by_code });
     }
 
@@ -616,10 +615,11 @@ impl Grants {
         }
         self.settle(touched.clone(), gone, now);
         let by_code = !codes.is_empty();
-        for (id, evicted) in codes {
+        for (_, evicted) in &mut codes {
             // One that another grant lets in is not evicted.
-            self.code_ended(id, evicted.filter(|station| !self.enforced.contains_key(station)));
+            *evicted = evicted.filter(|station| !self.enforced.contains_key(station));
         }
+        self.codes_ended(codes);
         for station in touched {
             self.look_at(station, now);
         }

@@ -160,8 +160,8 @@ impl Grants {
     }
 
     /// The coordinator still wants this grant by code, in this join. Where its code is not here it cannot be made
-    /// good, for nobody else has it: then the join is over.
-    pub(super) fn confirm_code(&mut self, wanted: Grant, now: BootTime) {
+    /// good, for nobody else has it: then the join is over. Whether the grant goes on, by other terms perhaps.
+    pub(super) fn confirm_code(&mut self, wanted: Grant, now: BootTime) -> bool {
         let wanted = Grant { station: None, ..wanted };
         let id = wanted.id;
         match self.held.get(&id) {
@@ -170,6 +170,7 @@ impl Grants {
                 let (station, code) = (held.station, held.code.clone());
                 self.hold(Grant { station, code, ..wanted });
                 self.settle(station.into_iter().gather(), BTreeMap::new(), now);
+                return true;
             }
             Some(_) => {
                 self.end(vec![(id, Cause::Replaced)], now);
@@ -177,6 +178,7 @@ impl Grants {
             }
             None => self.report(Evictee::new(wanted, Cause::CodeLost), now, now),
         }
+        false
     }
 
     pub(super) fn associated(&mut self, bss: String, station: MacAddr, key: Option<KeyId>, now: BootTime) {
@@ -243,17 +245,21 @@ impl Grants {
         }
     }
 
-    /// A code counts no longer. `evicted`: the station that a wave sends away.
-    pub(super) fn code_ended(&mut self, id: GrantId, evicted: Option<MacAddr>) {
-        self.air.probing.remove(&id);
-        self.air.heard(id);
-        let key = id.key_id();
-        for station in self.air.carriers(key).into_iter().filter(|station| Some(*station) != evicted) {
-            for bss in self.air.with(station, key) {
-                self.actions.push_back(Action::TurnAway { bss, station });
+    /// Codes count no longer, each with the station that a wave sends away.
+    pub(super) fn codes_ended(&mut self, ended: impl IntoIterator<Item = (GrantId, Option<MacAddr>)>) {
+        let mut is_left = false;
+        for (id, evicted) in ended {
+            self.air.probing.remove(&id);
+            self.air.heard(id);
+            let key = id.key_id();
+            for station in self.air.carriers(key).into_iter().filter(|station| Some(*station) != evicted) {
+                for bss in self.air.with(station, key) {
+                    self.actions.push_back(Action::TurnAway { bss, station });
+                }
             }
+            is_left |= evicted.is_none();
         }
-        if evicted.is_none() {
+        if is_left {
             self.actions.push_back(Action::Codes { made: None });
         }
     }
