@@ -128,6 +128,16 @@ async fn a_gateway_that_makes_no_code_says_why_to_the_terminal() {
     let NoticeBody::Desired { grants, .. } = scene.gateway.notice().await.body else { panic!() };
     assert_eq!(grants, []);
 
+    // One too long to be relayed is as good as none.
+    let (_, notice) = scene.ask().await;
+    let spec = granted(&notice).clone();
+    let CodeAnswer::Sealed(mut sealed) = scene.sealed(&spec, &Code::new([7; 32])) else { panic!() };
+    sealed.ciphertext = vec![0; 15_000];
+    scene.code(&spec, CodeAnswer::Sealed(sealed), Incarnation(1)).await;
+    assert_eq!(scene.terminal.answer().await.unwrap_err().word, "bad-seal");
+    assert!(matches!(scene.terminal.told(SOON).await, Some(ToTerminal::Over { .. })));
+    scene.gateway.acknowledge(&notice).await;
+
     // An acknowledgement without a code: the answer was lost.
     let (_, notice) = scene.ask().await;
     assert_eq!(granted(&notice).incarnation, Incarnation(1), "another session");

@@ -12,6 +12,8 @@ pub const MOST_KEYS: usize = 4;
 pub const LONGEST_KEY: usize = 2048;
 /// The longest name of an algorithm, in octets.
 pub const LONGEST_ALGORITHM: usize = 64;
+/// The longest sealed code, in octets: a code has 32, and what proves it comes behind.
+pub const LONGEST_CIPHERTEXT: usize = 256;
 
 /// A key that a code can be sealed for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,4 +73,13 @@ pub struct SealedCode {
     /// The code.
     #[serde(with = "bytes")]
     pub ciphertext: Vec<u8>,
+}
+
+impl SealedCode {
+    /// Whether it is no longer than a sealed code may be: there is room for it in every message that it is relayed in.
+    pub fn is_short(&self) -> bool {
+        self.enc.len() <= LONGEST_KEY
+            && self.algorithm.len() <= LONGEST_ALGORITHM
+            && self.ciphertext.len() <= LONGEST_CIPHERTEXT
+    }
 }

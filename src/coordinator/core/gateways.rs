@@ -490,6 +490,13 @@ impl Core {
         if entry.machine.incarnation() != incarnation || entry.machine.state() != State::Granting {
             return;
         }
+        let answer = match answer {
+            CodeAnswer::Sealed(code) if !code.is_short() => {
+                let sentence = "the gateway's sealed code is longer than one may be; the gateway is at fault";
+                CodeAnswer::Refused(Refusal::new("bad-seal", sentence))
+            }
+            answer => answer,
+        };
         match (answer, &mut entry.joining) {
             (CodeAnswer::Sealed(code), Some(joining)) => joining.code = Some(code),
             (CodeAnswer::Sealed(_), None) => {}
