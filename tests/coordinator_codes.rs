@@ -38,15 +38,19 @@ async fn a_sealed_code_is_relayed_and_not_kept() {
     let answer = scene.sealed(spec, &code);
     let CodeAnswer::Sealed(sealed) = &answer else { panic!() };
     let (ciphertext, grant) = (sealed.ciphertext.clone(), spec.id);
-    // From another gateway, and for another join, it does not count.
     let (mut other, _) = scene.coordinator.gateway(2).await;
+    scene.code(spec, answer, Incarnation(1)).await;
+    // From another gateway, and for another join, one does not count: it would take the place of the true one.
+    let false_one = scene.sealed(spec, &Code::new([0xfa; 32]));
     other
         .socket
-        .send(&FromGateway::Code { grant, answer: answer.clone(), incarnation: Incarnation(1) })
+        .send(&FromGateway::Code { grant, answer: false_one.clone(), incarnation: Incarnation(1) })
         .await;
-    scene.code(spec, answer.clone(), Incarnation(2)).await;
-    assert_eq!(scene.terminal.told(BRIEFLY).await, None);
-    scene.code(spec, answer, Incarnation(1)).await;
+    // Until it was read, as whatever it says after it.
+    other.announce("read", bssid(3)).await;
+    let mut asking_too = Terminal::up(scene.coordinator.door, &Identity::generate()).await;
+    until(async || asking_too.ask(&[(bssid(3), "read")]).await.len() == 1).await;
+    scene.code(spec, false_one, Incarnation(2)).await;
     assert_eq!(scene.terminal.told(BRIEFLY).await, None, "it is not acknowledged yet");
     scene.gateway.acknowledge(&notice).await;
     let joined = scene.terminal.answer().await.unwrap();
