@@ -11,7 +11,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use link_client::{Door, Terminal, station};
@@ -114,6 +114,25 @@ fn a_code_survives_restarts_and_one_that_cannot_be_written_is_refused() {
     assert_eq!(scene.gateway.ask(json!({"verb": "grants"})), json!([]));
 }
 
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_file_of_another_network_is_nothing_to_a_sealed_code() {
+    // A directory in its place, and a network behind no interface.
+    let scene = Scene::with(|dir| {
+        let file = dir.join("other.psk");
+        fs::create_dir_all(&file).unwrap();
+        format!("[[network]]\ninterface = \"other0\"\nwpa_psk_file = \"{}\"\n", file.display())
+    });
+    let (_, code) = scene.within(async |terminal, to, identity| join(terminal, to, identity).await);
+    assert_eq!(scene.codes(), [digits(&code)]);
+    let refusal = scene.gateway.try_ask(&json!({"verb": "grant-code"}));
+    assert_eq!(
+        refusal["error"]["word"], "codes-unwritten",
+        "one of the owner is for all networks: {refusal}"
+    );
+    assert_eq!(scene.codes(), [digits(&code)]);
+}
+
 /// Heartbeats are not what these are about.
 const TIMING: &str = "[heartbeat]\ninterval = \"1h\"\n[limits]\njoins_per_minute = 6000\n";
 
@@ -126,10 +145,16 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(|_| String::new())
+    }
+
+    /// With further networks; the directory is where their files may be.
+    fn with(networks: impl Fn(&Path) -> String) -> Self {
         let lab = Lab::with_stations(1);
         let coordinator = CoordinatorDaemon::start(&lab, TIMING);
-        let file = lab.path().join("gateway/run/guest.psk");
-        let network = format!("ssid = \"Corner\"\nwpa_psk_file = \"{}\"\n", file.display());
+        let dir = lab.path().join("gateway/run");
+        let file = dir.join("guest.psk");
+        let network = format!("ssid = \"Corner\"\nwpa_psk_file = \"{}\"\n{}", file.display(), networks(&dir));
         let mut gateway = Gateway::sharing(&lab, &network, "");
         gateway.enrol(&coordinator);
         Self { gateway, coordinator, identity: Identity::generate(), lab }

@@ -16,7 +16,7 @@ pub(super) fn codes(gateway: &Gateway) -> Vec<Finding> {
     let mut findings: Vec<Finding> = gateway
         .unwritten
         .iter()
-        .map(|why| {
+        .map(|(_, why)| {
             let found = format!("codes do not reach hostapd: {why}");
             finding(
                 "codes",

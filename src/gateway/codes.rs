@@ -2,13 +2,15 @@
 //!
 //! Which code counts and who may stay is decided in `logic/grants/codes.rs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use futures_util::future::{join, join_all};
 
 use super::effects::{Done, Gateway};
 use crate::adapters::hostapd::{CodeFile, Form, Found, HostapdControl};
 use crate::config::gateway::Network;
-use crate::model::{BootTime, Code, GrantId, Incarnation, MacAddr, Refusal, Ssid, sentence};
+use crate::model::{BootTime, Bssid, Code, GrantId, Incarnation, MacAddr, Refusal, Ssid, sentence};
 use crate::wire::local::CodeNetwork;
 
 /// Between two looks at a file that somebody else keeps editing; hostapd interrupts who is joining when it reads it.
@@ -23,25 +25,56 @@ pub(super) struct ToRead {
     bsses: Vec<String>,
     /// BSSes with the file that each has its names and passwords from.
     accounts: Vec<(String, PathBuf)>,
-    unwritten: Option<String>,
+    unwritten: Vec<(PathBuf, String)>,
 }
 
 impl ToRead {
-    /// Lets each BSS read its file, and forget cached keys; why that went wrong somewhere.
-    pub async fn carry_out(self) -> Result<(), String> {
-        let mut failures: Vec<String> = self.unwritten.into_iter().collect();
-        for bss in &self.bsses {
-            if let Err(error) = self.hostapd.read_codes(bss).await {
-                failures.push(format!("{bss} may still take the code: {}", sentence(&error)));
-            }
-        }
-        for (bss, file) in &self.accounts {
-            if let Err(error) = self.hostapd.read_accounts(bss, file).await {
-                failures.push(format!("{bss} may still take the password: {}", sentence(&error)));
-            }
-        }
-        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    /// Lets each BSS read its file, and forget cached keys; all at once, for one that hangs takes its time.
+    pub async fn carry_out(self) -> Untold {
+        let Self { hostapd, bsses, accounts, unwritten } = self;
+        let hostapd = &hostapd;
+        let keys = bsses.into_iter().map(async |bss| {
+            let error = hostapd.read_codes(&bss).await.err()?;
+            let why = format!("{bss} has not read its codes: {}", sentence(&error));
+            Some((bss, why))
+        });
+        let names = accounts.into_iter().map(async |(bss, file)| {
+            let error = hostapd.read_accounts(&bss, &file).await.err()?;
+            let why = format!("{bss} has not read its names and passwords: {}", sentence(&error));
+            Some((bss, why))
+        });
+        let (keys, names) = join(join_all(keys), join_all(names)).await;
+        Untold { files: unwritten, bsses: keys.into_iter().chain(names).flatten().collect() }
     }
+}
+
+/// Where codes are not as they should be, and why.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    files: Vec<(PathBuf, String)>,
+    bsses: Vec<(String, String)>,
+}
+
+impl Untold {
+    /// All of it; `None`: it is as it should be everywhere.
+    pub fn anywhere(&self) -> Option<String> {
+        joined(self.reasons(|_| true, |_| true))
+    }
+
+    /// What concerns these BSSes, which read this file.
+    pub fn at(&self, bsses: &[&str], file: &Path) -> Option<String> {
+        joined(self.reasons(|unwritten| unwritten == file, |bss| bsses.contains(&bss)))
+    }
+
+    fn reasons(&self, file: impl Fn(&Path) -> bool, bss: impl Fn(&str) -> bool) -> Vec<&str> {
+        let files = self.files.iter().filter(|(path, _)| file(path)).map(|(_, why)| why.as_str());
+        let bsses = self.bsses.iter().filter(|(name, _)| bss(name)).map(|(_, why)| why.as_str());
+        files.chain(bsses).collect()
+    }
+}
+
+fn joined(reasons: Vec<&str>) -> Option<String> {
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 impl Gateway {
@@ -54,11 +87,11 @@ impl Gateway {
 
     fn read_later(&mut self, to_read: ToRead, made: Option<(GrantId, Incarnation)>) {
         self.pending.push(Box::pin(async move {
-            let told = to_read.carry_out().await;
-            if let Err(why) = &told {
+            let untold = to_read.carry_out().await;
+            if let Some(why) = untold.anywhere() {
                 tracing::warn!(why, "codes");
             }
-            Done::CodesRead { made, told }
+            Done::CodesRead { made, untold }
         }));
     }
 
@@ -85,7 +118,7 @@ impl Gateway {
                     changed.push(file.path().to_owned());
                     edited.push(file.path().display().to_string());
                 }
-                Err(error) => self.unwritten.push(sentence(&error)),
+                Err(error) => self.unwritten.push((file.path().to_owned(), sentence(&error))),
             }
         }
         self.code_files.retain(|file| {
@@ -98,8 +131,7 @@ impl Gateway {
             self.drop_outside(Refusal::new("codes-edited", sentence));
             self.code_files_at = Some(now + LOOK_PAUSE);
         }
-        let unwritten = self.unwritten.first().cloned();
-        if let Some(why) = &unwritten {
+        if let Some((_, why)) = self.unwritten.first() {
             tracing::error!(
                 why,
                 "codes that are not in the file open nothing, and one that ended may still do; trying again"
@@ -107,7 +139,8 @@ impl Gateway {
             self.code_files_at = Some(now + LOOK_PAUSE);
         }
         let bsses = self.bsses_reading(&changed);
-        ToRead { hostapd: self.hostapd.clone(), bsses, accounts: self.accounts_in(&changed), unwritten }
+        let (hostapd, accounts) = (self.hostapd.clone(), self.accounts_in(&changed));
+        ToRead { hostapd, bsses, accounts, unwritten: self.unwritten.clone() }
     }
 
     /// A BSS serves: it may have read its file before the last change.
@@ -115,7 +148,7 @@ impl Gateway {
         let Some(network) = self.network_at(&bss) else { return };
         let accounts = network.eap_user_file.iter().map(|(file, _)| (bss.clone(), file.clone())).collect();
         let bsses = network.wpa_psk_file.iter().map(|_| bss.clone()).collect();
-        let to_read = ToRead { hostapd: self.hostapd.clone(), bsses, accounts, unwritten: None };
+        let to_read = ToRead { hostapd: self.hostapd.clone(), bsses, accounts, unwritten: Vec::new() };
         self.read_later(to_read, None);
     }
 
@@ -160,9 +193,21 @@ impl Gateway {
         ssids.into_iter().map(|ssid| CodeNetwork { wifi: code.wifi(&ssid), ssid }).collect()
     }
 
-    /// Whether any network takes codes; `sealed`: as keys, which is all that a sealed code can be.
-    pub fn check_code_network(&self, sealed: bool) -> Result<(), Refusal> {
-        if self.code_networks().any(|network| !sealed || network.wpa_psk_file.is_some()) {
+    /// The file that an access point reads keys from, and its BSSes: where a sealed code opens it.
+    pub fn keys_of(&self, bssid: Bssid) -> Result<(&Path, Vec<&str>), Refusal> {
+        let bsses = self.presence.bsses();
+        let network = self.world.network_with(&self.settings, bsses, bssid);
+        let file = network.and_then(|network| network.wpa_psk_file.as_deref()).ok_or_else(|| {
+            let sentence = format!("the network of {} takes no keys by wpa_psk_file", bssid.0);
+            Refusal::new("no-code-network", sentence)
+        })?;
+        let own = bsses.iter().filter(|(_, bss)| bss.bssid == bssid).map(|(name, _)| name.as_str());
+        Ok((file, own.collect()))
+    }
+
+    /// Whether any network takes codes.
+    pub fn check_code_network(&self) -> Result<(), Refusal> {
+        if self.code_networks().next().is_some() {
             return Ok(());
         }
         let sentence = "no network takes codes; give one a wpa_psk_file or an eap_user_file in gateway.toml and in \
@@ -219,4 +264,22 @@ fn files(network: &Network) -> Vec<(PathBuf, Form)> {
         (file.clone(), form)
     });
     keys.chain(accounts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_elsewhere_is_nothing_to_an_access_point() {
+        let untold = Untold {
+            files: vec![("a.psk".into(), "no room".into())],
+            bsses: vec![("ap1".into(), "ap1 says nothing".into())],
+        };
+        assert_eq!(untold.at(&["ap0"], Path::new("b.psk")), None);
+        assert_eq!(untold.at(&["ap0"], Path::new("a.psk")).as_deref(), Some("no room"));
+        assert_eq!(untold.at(&["ap0", "ap1"], Path::new("b.psk")).as_deref(), Some("ap1 says nothing"));
+        assert_eq!(untold.anywhere().as_deref(), Some("no room; ap1 says nothing"));
+        assert_eq!(Untold::default().anywhere(), None);
+    }
 }

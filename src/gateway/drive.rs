@@ -397,9 +397,9 @@ impl Drive {
                 gateway.grants.handle_input(input, now);
             }
             Done::Presence(answer) => gateway.send(answer),
-            Done::CodesRead { made, told } => {
+            Done::CodesRead { made, untold } => {
                 if let Some((grant, incarnation)) = made {
-                    gateway.code_made(grant, incarnation, told, now);
+                    gateway.code_made(grant, incarnation, &untold, now);
                 }
             }
             Done::Probed { grant, station, there } => {

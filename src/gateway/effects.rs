@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::broadcast;
 
 use super::beacon::Beacons;
+use super::codes::Untold;
 use super::persist::{Pace, Running};
 use super::push::Messages;
 use super::radius::Radius;
@@ -56,8 +58,8 @@ pub(super) enum Done {
     Presence(FromGateway),
     /// Whether the station of a grant by code answers.
     Probed { grant: GrantId, station: MacAddr, there: bool },
-    /// The codes are where hostapd reads them, that of this join among them; or why not.
-    CodesRead { made: Option<(GrantId, Incarnation)>, told: Result<(), String> },
+    /// The codes are where hostapd reads them, that of this join among them; except where they are not.
+    CodesRead { made: Option<(GrantId, Incarnation)>, untold: Untold },
     /// By which name a station has joined.
     Identified { bss: String, station: MacAddr, identity: Option<String> },
     /// The coordinator's addresses.
@@ -116,8 +118,8 @@ pub(super) struct Gateway {
     pub code_files: Vec<CodeFile>,
     /// When they are looked at again.
     pub code_files_at: Option<BootTime>,
-    /// Why codes cannot be written.
-    pub unwritten: Vec<String>,
+    /// Files that codes cannot be written to, and why.
+    pub unwritten: Vec<(PathBuf, String)>,
     /// Codes that hostapd is being told.
     pub making: Few<GrantId, Making>,
     /// Addresses that the kernel knows to be pinned.

@@ -121,7 +121,7 @@ impl Gateway {
         };
         self.grants.handle_input(given, now);
         self.settle(now);
-        if let Some(why) = self.unwritten.first() {
+        if let Some((_, why)) = self.unwritten.first() {
             let refusal = codes_unwritten(why);
             let input = grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner };
             self.grants.handle_input(input, now);
@@ -131,7 +131,7 @@ impl Gateway {
     }
 
     fn check_code(&self, lease: Option<Millis>, quota: Option<u64>) -> Result<(), Refusal> {
-        self.check_code_network(false)?;
+        self.check_code_network()?;
         check_terms(None, lease, quota)?;
         self.grants.check_code()
     }

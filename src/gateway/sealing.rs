@@ -3,11 +3,13 @@
 //! The coordinator gets the sealed code only. It is acknowledged after that: a coordinator that has an acknowledgement
 //! and no code knows that the answer is lost.
 
+use super::codes::Untold;
 use super::effects::Gateway;
 use crate::logic::grants;
 use crate::logic::upstream;
 use crate::model::{
-    BootTime, Cause, Code, CodeAsk, GrantId, GrantSpec, Holder, Incarnation, Origin, Refusal, SealedCode,
+    BootTime, Bssid, Cause, Code, CodeAsk, GrantId, GrantSpec, Holder, Incarnation, Origin, Refusal,
+    SealedCode,
 };
 use crate::wire::gateway::{CodeAnswer, FromGateway};
 use crate::wire::seal::{Binding, OfferedTo, seal};
@@ -16,6 +18,8 @@ use crate::wire::sign::random;
 /// A code that hostapd is being told.
 pub(super) struct Making {
     incarnation: Incarnation,
+    /// The access point that it opens.
+    bssid: Bssid,
     /// The notice that asks for it.
     seq: u64,
     sealed: SealedCode,
@@ -33,8 +37,8 @@ impl Gateway {
             self.code_answered(before.seq);
         }
         match self.seal_code(&spec) {
-            Ok((code, sealed)) => {
-                self.making.insert(id, Making { incarnation, seq, sealed });
+            Ok((code, bssid, sealed)) => {
+                self.making.insert(id, Making { incarnation, bssid, seq, sealed });
                 let (lease, origin) = (spec.lease.map(Into::into), Origin::Coordinator);
                 let input = grants::Input::GiveCode { id, code, origin, holder, incarnation, lease, quota };
                 self.grants.handle_input(input, now);
@@ -49,7 +53,7 @@ impl Gateway {
         }
     }
 
-    fn seal_code(&self, spec: &GrantSpec) -> Result<(Code, SealedCode), Refusal> {
+    fn seal_code(&self, spec: &GrantSpec) -> Result<(Code, Bssid, SealedCode), Refusal> {
         let (Some(CodeAsk::Make { bssid, offer }), Holder::Terminal { key, session }) =
             (spec.code.as_deref(), spec.holder)
         else {
@@ -58,7 +62,7 @@ impl Gateway {
                 "only the terminal of a session can be given a sealed code",
             ));
         };
-        self.check_code_network(true)?;
+        self.keys_of(*bssid)?;
         if self.grants.get(spec.id).is_none_or(|held| held.code.is_none()) {
             self.grants.check_code()?;
         }
@@ -66,28 +70,27 @@ impl Gateway {
         let binding = Binding { to, session, incarnation: spec.incarnation };
         let code = Code::new(random());
         let sealed = seal(&code, offer, key, &binding, &self.identity).map_err(|error| error.refusal())?;
-        Ok((code, sealed))
+        Ok((code, *bssid, sealed))
     }
 
     /// hostapd was told of the codes, the one of this join among them.
-    pub fn code_made(
-        &mut self,
-        id: GrantId,
-        incarnation: Incarnation,
-        told: Result<(), String>,
-        now: BootTime,
-    ) {
+    pub fn code_made(&mut self, id: GrantId, incarnation: Incarnation, untold: &Untold, now: BootTime) {
         if self.making.get(&id).is_none_or(|making| making.incarnation != incarnation) {
             return;
         }
-        let Some(Making { seq, sealed, .. }) = self.making.remove(&id) else { return };
+        let Some(Making { bssid, seq, sealed, .. }) = self.making.remove(&id) else { return };
+        // Other access points are nothing to this terminal.
+        let told = self.keys_of(bssid).and_then(|(file, bsses)| match untold.at(&bsses, file) {
+            None => Ok(()),
+            Some(why) => Err(codes_unwritten(&why)),
+        });
         let answer = match told {
             Ok(()) => CodeAnswer::Sealed(Box::new(sealed)),
-            Err(why) => {
+            Err(refusal) => {
                 let cause = Cause::NeverJoined;
                 let input = grants::Input::Take { grant: id, incarnation: Some(incarnation), cause };
                 self.grants.handle_input(input, now);
-                CodeAnswer::Refused(codes_unwritten(&why))
+                CodeAnswer::Refused(refusal)
             }
         };
         self.answer_code(id, incarnation, answer, seq);

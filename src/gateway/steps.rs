@@ -131,7 +131,7 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
             (target.grant, disassociated(&answers))
         });
         let mut outcomes = join_all(ends).await;
-        if let Err(why) = codes_end.carry_out().await {
+        if let Some(why) = codes_end.carry_out().await.anywhere() {
             for (_, outcome) in &mut outcomes {
                 *outcome = StepOutcome::Failed { why: why.clone() };
             }

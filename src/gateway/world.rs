@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::adapters::dhcp::Served;
 use crate::adapters::rtnetlink::{Address, Link};
 use crate::config::gateway::{Network, Settings};
+use crate::logic::presence::Bss;
 use crate::model::{Bssid, Few, Gather, MacAddr};
 use crate::wire::local::Layout;
 
@@ -86,6 +87,19 @@ impl World {
             .find(|network| network.interface == link.name || Some(network.interface.as_str()) == master)
     }
 
+    /// The network of an access point: of one that hostapd serves, or on a wire of the interface itself.
+    pub fn network_with<'a>(
+        &self,
+        settings: &'a Settings,
+        bsses: &Few<String, Bss>,
+        bssid: Bssid,
+    ) -> Option<&'a Network> {
+        let mut own = bsses.iter().filter(|(_, bss)| bss.bssid == bssid);
+        let served = own.find_map(|(name, _)| self.network_of(settings, self.index(name)?));
+        let wired = || settings.networks.iter().find(|network| self.bssid(&network.interface) == Some(bssid));
+        served.or_else(wired)
+    }
+
     /// A port of a shared bridge that is not isolated.
     pub fn joined(&self, settings: &Settings, port: &str) -> Option<&Link> {
         let link = self.links.values().find(|link| link.name == port)?;
@@ -163,6 +177,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Ssid;
 
     #[test]
     fn a_bridge_is_shared_with_its_ports_and_its_addresses() {
@@ -198,6 +213,13 @@ mod tests {
         );
         assert_eq!(world.joined(&settings, "ap0"), None);
         assert_eq!(world.visitor_prefixes(&settings), [([10, 0, 0, 1].into(), 24)]);
+        let bssid = |last| Bssid(MacAddr([2, 0, 0, 0, 0, last]));
+        let bss = |last| Bss { bssid: bssid(last), ssid: Ssid::default() };
+        let bsses = [("ap0".to_owned(), bss(2)), ("wan".to_owned(), bss(3))].into();
+        let shared_by =
+            |last| world.network_with(&settings, &bsses, bssid(last)).map(|found| found.interface.as_str());
+        assert_eq!([shared_by(1), shared_by(2)], [Some("br-guest"); 2]);
+        assert_eq!([shared_by(3), shared_by(4)], [None; 2], "not shared, and not here");
         assert_eq!(world.served(&settings)[0].addresses, [([10, 0, 0, 1].into(), 24)]);
         assert!(world.link_gone(1));
         assert!(world.gateway_addresses(&settings).is_empty());
