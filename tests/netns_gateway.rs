@@ -474,6 +474,48 @@ fn visitors_do_not_reach_each_other_through_the_gateway() {
     }
 }
 
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn ports_are_kept_apart_for_as_long_as_visitors_are() {
+    let lab = Lab::with_stations(1);
+    let _hostapd = lab.hostapd();
+    let mut gateway = Gateway::start(&lab, "[enforcement]\nvisitors = \"apart\"\n");
+    let config = gateway.dir().join("gateway.toml");
+    let apart = std::fs::read_to_string(&config).unwrap();
+    let together = apart.replace("\"apart\"", "\"together\"");
+    let isolate = |whether: &str| {
+        lab.gateway.ip(&format!("link set {} type bridge_slave isolated {whether}", lab::PORT));
+    };
+    let is_isolated = || {
+        let said = lab.gateway.run(&format!("bridge -d link show dev {}", lab::PORT));
+        said.contains("isolated on")
+    };
+    wait_until("the port to be isolated", SOON, is_isolated);
+    std::fs::write(&config, &together).unwrap();
+    gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_until("the port to be as it was", SOON, || !is_isolated());
+
+    // Over a restart.
+    std::fs::write(&config, &apart).unwrap();
+    gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_until("the port to be isolated", SOON, is_isolated);
+    gateway.program.terminate(SOON);
+    std::fs::write(&config, &together).unwrap();
+    gateway.again();
+    wait_until("the port to be as it was", SOON, || !is_isolated());
+
+    // What somebody else has isolated stays so.
+    isolate("on");
+    gateway.program.terminate(SOON);
+    std::fs::write(&config, &apart).unwrap();
+    gateway.again();
+    std::fs::write(&config, &together).unwrap();
+    gateway.program.signal(nix::sys::signal::Signal::SIGHUP);
+    gateway.grant(lab.stations[0].mac);
+    assert!(lab.stations[0].reaches(lab::INTERNET_V4));
+    assert!(is_isolated());
+}
+
 /// As after a power cut: no ruleset, no runtime directory.
 fn reboot(lab: &Lab, gateway: &Gateway) {
     lab.gateway.try_run("nft delete table netdev wayleave").expect("nobody owns it now");

@@ -174,6 +174,7 @@ impl Drive {
             code_files: Vec::new(),
             code_files_at: None,
             unwritten: Vec::new(),
+            isolated: running.isolated,
             making: Few::default(),
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),

@@ -120,6 +120,8 @@ pub(super) struct Gateway {
     pub code_files_at: Option<BootTime>,
     /// Files that codes cannot be written to, and why.
     pub unwritten: Vec<(PathBuf, String)>,
+    /// Ports of bridges that the gateway keeps apart, and others did not: by index.
+    pub isolated: BTreeSet<u32>,
     /// Codes that hostapd is being told.
     pub making: Few<GrantId, Making>,
     /// Addresses that the kernel knows to be pinned.
@@ -587,19 +589,30 @@ impl Gateway {
     }
 
     /// What one port of a bridge passes to another meets no hook of ours in layout `netdev`: the bridge has to keep
-    /// them apart. Said again whenever a port is new: that flag goes with it.
+    /// them apart. Said again whenever a port is new: that flag goes with it. What is to be together again, or is
+    /// shared no more, is as it was.
     fn isolate_ports(&mut self) {
-        if self.settings.visitors == Visitors::Together {
-            return;
+        let (settings, world) = (&self.settings, &self.world);
+        let apart = settings.visitors == Visitors::Apart;
+        self.isolated.retain(|index| world.name(*index).is_some());
+        let over = self.isolated.iter().filter(|index| !apart || !world.is_shared(settings, **index));
+        let mut ports: Vec<(u32, bool)> = over.map(|index| (*index, false)).collect();
+        if apart {
+            let served = self.presence.bsses().keys().filter_map(|bss| world.joined(settings, bss));
+            ports.extend(served.map(|port| (port.index, true)));
         }
-        let served = self.presence.bsses().keys().filter_map(|bss| self.world.joined(&self.settings, bss));
-        for (index, name) in served.map(|port| (port.index, port.name.clone())).collect::<Vec<_>>() {
+        for (index, isolated) in ports {
+            let name = self.world.name(index).unwrap_or_default().to_owned();
+            self.running_changed |= match isolated {
+                true => self.isolated.insert(index),
+                false => self.isolated.remove(&index),
+            };
             let rtnetlink = self.rtnetlink;
             self.pending.push(Box::pin(async move {
-                match rtnetlink.isolate(index).await {
-                    Ok(()) => tracing::debug!(port = name, "isolated from other ports"),
+                match rtnetlink.isolate(index, isolated).await {
+                    Ok(()) => tracing::debug!(port = name, isolated, "isolated from other ports"),
                     Err(error) => {
-                        tracing::warn!(port = name, %error, "visitors of this port reach other ports")
+                        tracing::warn!(port = name, %error, isolated, "this port cannot be told whether it reaches others")
                     }
                 }
                 Done::Nothing
@@ -627,7 +640,8 @@ impl Gateway {
             super::persist::Kept::new(grant, used, moved, now)
         });
         let messages = self.messages.kept(now);
-        let running = Running { upstream: memory, ending, codes: by_code.collect(), messages };
+        let isolated = self.isolated.clone();
+        let running = Running { upstream: memory, ending, codes: by_code.collect(), messages, isolated };
         if let Err(error) = super::persist::save_running(&self.settings.runtime_dir, &running) {
             tracing::warn!(%error, "evictions under way would be forgotten by a restart");
         }

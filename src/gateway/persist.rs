@@ -3,6 +3,7 @@
 //! Flash wears out, so grants are written seldom ([`Pace`]), atomically, with a checksum and the copy before
 //! kept. What only a restart of the daemon must not lose lies in the runtime directory, in memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,6 +172,9 @@ pub struct Running {
     /// What the owner says to terminals.
     #[serde(default)]
     pub messages: Vec<KeptMessage>,
+    /// Ports of bridges that are kept apart by us, and not by somebody else.
+    #[serde(default)]
+    pub isolated: BTreeSet<u32>,
 }
 
 /// Keeps it.

@@ -197,11 +197,11 @@ impl Rtnetlink {
         .await
     }
 
-    /// `ip link set dev … type bridge_slave isolated on`
-    pub async fn isolate(&self, port: u32) -> Result<(), RtnetlinkError> {
+    /// `ip link set dev … type bridge_slave isolated on`, or `off`
+    pub async fn isolate(&self, port: u32, isolated: bool) -> Result<(), RtnetlinkError> {
         const REQUEST: &str = "isolate a port";
         on_the_side(REQUEST, move |handle| async move {
-            let isolated = LinkBridgePort::new(port).isolated(true).build();
+            let isolated = LinkBridgePort::new(port).isolated(isolated).build();
             let set = handle.link().set_port(isolated).execute().await;
             set.map_err(|error| RtnetlinkError::request(REQUEST, error))
         })
