@@ -29,12 +29,19 @@ struct Volume {
     version: DirectoryVersion,
     /// Listed in each area.
     areas: BTreeMap<Area, usize>,
+    /// Taken in since it was read whole.
+    differences: u16,
 }
 
 impl Book {
     /// What is held of a region.
     pub fn version(&self, region: &Region) -> Option<DirectoryVersion> {
         self.regions.get(region).map(|volume| volume.version)
+    }
+
+    /// How many differences what is held of a region is made of, behind the whole.
+    pub fn differences(&self, region: &Region) -> u16 {
+        self.regions.get(region).map_or(0, |volume| volume.differences)
     }
 
     /// Access points that are held, of all regions.
@@ -91,11 +98,16 @@ impl Book {
             );
             return Err(wrong(sentence));
         }
+        let differences = match first.from {
+            None => 0,
+            // Nothing is new, and nothing is kept of it.
+            Some(from) => self.differences(region).saturating_add(u16::from(from != found)),
+        };
         let mut areas = BTreeMap::new();
         for listed in listed.values() {
             *areas.entry(listed.area.clone()).or_insert(0) += 1;
         }
-        self.regions.insert(region.clone(), Volume { listed, version: found, areas });
+        self.regions.insert(region.clone(), Volume { listed, version: found, areas, differences });
         Ok(())
     }
 
@@ -155,6 +167,30 @@ impl Book {
 mod tests {
     use super::*;
     use crate::model::{MacAddr, ServiceId, Ssid};
+
+    #[test]
+    fn what_is_restored_counts_as_what_it_is_made_of() {
+        let region: Region = "lyon".parse().unwrap();
+        let answer = |from: Option<DirectoryVersion>, all: &[Listed], new: &[Listed]| DirectoryPart {
+            from,
+            gone: Vec::new(),
+            made: 1,
+            part: 0,
+            parts: 1,
+            listed: new.to_vec(),
+            region: region.clone(),
+            version: version(all),
+        };
+        let all = [listed("lyon/hall", 1), listed("lyon/hall", 2)];
+        let whole = answer(None, &all[..1], &all[..1]);
+        let same = answer(Some(whole.version), &all[..1], &[]);
+        let more = answer(Some(whole.version), &all, &all[1..]);
+        let mut book = Book::default();
+        book.restore(&[whole.clone(), same, more]).unwrap();
+        assert_eq!(book.differences(&region), 1, "one that says nothing new is none");
+        book.restore(&[whole]).unwrap();
+        assert_eq!(book.differences(&region), 0);
+    }
 
     #[test]
     fn a_difference_is_taken_in_whole_or_not_at_all() {

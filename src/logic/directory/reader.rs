@@ -5,13 +5,15 @@
 //!  Resting ----------------> Asking(region, n) ---------------------> the next region, or Resting
 //!     ^                        |  ^     | part n: ask for n + 1
 //!     |                        |  +-----+ another version: from part 0, so often at most
-//!     +------------------------+ link down, late, refused, does not fit: again sooner
+//!     |                        +--> late, refused, does not fit: the next region, and again sooner
+//!     +------------------------+ link down
 //! ```
 //!
 //! What does not fit is forgotten and asked for whole, once. Invariants (`every_short_history`): one question at a
-//! time; nothing is asked without a link; what is held changes only by a whole answer; a wait ends.
+//! time; nothing is asked without a link; what is held changes only by a whole answer; a wait ends. One region that
+//! cannot be read keeps none of the others (`a_region_that_fails_holds_up_no_other`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Book;
@@ -115,8 +117,8 @@ pub struct Reader {
     linked: bool,
     state: State,
     request: u64,
-    /// Taken in since a region was read whole.
-    differences: BTreeMap<Region, u16>,
+    /// A region could not be read in this round.
+    failed: bool,
     actions: VecDeque<Action>,
 }
 
@@ -124,8 +126,7 @@ impl Reader {
     /// For these regions, with what was kept of them.
     pub fn new(regions: Vec<Region>, book: Book) -> Self {
         let state = State::Resting { until: BootTime::default() };
-        let (differences, actions) = (BTreeMap::new(), VecDeque::new());
-        Self { regions, book, linked: false, state, request: 1, differences, actions }
+        Self { regions, book, linked: false, state, request: 1, failed: false, actions: VecDeque::new() }
     }
 
     /// What is held.
@@ -198,13 +199,17 @@ impl Reader {
 
     fn fail(&mut self, why: Refusal, now: BootTime) {
         self.actions.push_back(Action::Tell(why));
-        self.rest(now, AGAIN, false);
+        self.failed = true;
+        if let State::Asking { at, .. } = self.state {
+            self.ask_first(at + 1, false, now);
+        }
     }
 
     /// Part 0 of a region; `whole`: whatever is held of it.
     fn ask_first(&mut self, at: usize, whole: bool, now: BootTime) {
         if at >= self.regions.len() {
-            return self.rest(now, FRESH, false);
+            let wait = if std::mem::take(&mut self.failed) { AGAIN } else { FRESH };
+            return self.rest(now, wait, false);
         }
         let (request, parts, signed) = (self.request, Vec::new(), Vec::new());
         self.state =
@@ -217,7 +222,7 @@ impl Reader {
         (*request, *ask_at, *until) = (self.request, None, now + ANSWER);
         self.request += 1;
         let region = self.regions[*at].clone();
-        *whole |= self.differences.get(&region).is_some_and(|differences| *differences >= DIFFERENCES);
+        *whole |= self.book.differences(&region) >= DIFFERENCES;
         let have = self.book.version(&region).filter(|_| !*whole);
         // A directory has fewer than fit into the number.
         let part = u16::try_from(parts.len()).unwrap_or(MOST_PARTS);
@@ -280,8 +285,6 @@ impl Reader {
             Ok(()) => {
                 // Otherwise nothing is new.
                 if from != Some(parts[0].version) {
-                    let differences = self.differences.entry(region.clone()).or_default();
-                    *differences = if from.is_none() { 0 } else { *differences + 1 };
                     self.actions.push_back(Action::Keep { whole: from.is_none(), region, parts: signed });
                 }
                 self.ask_first(at + 1, false, now);
@@ -487,6 +490,32 @@ mod tests {
             reader.handle_timeout(now);
         }
         assert_eq!((wholes, differences), (2, u32::from(DIFFERENCES)), "at the end whole again");
+    }
+
+    #[test]
+    fn a_region_that_fails_holds_up_no_other() {
+        let (mut coordinator, mut now) = (Coordinator::new(), BootTime::default());
+        let mut reader = Reader::new(vec!["one".parse().unwrap(), "two".parse().unwrap()], Book::default());
+        reader.handle_input(Input::LinkUp, now);
+        let mut told = 0;
+        for _ in 0..10 {
+            while let Some(action) = reader.poll_action() {
+                match action {
+                    // Nobody answers for the first.
+                    Action::Ask { ref region, .. } if region.to_string() == "one" => {}
+                    Action::Ask { .. } => reader.handle_input(coordinator.answer(&action), now),
+                    Action::Keep { .. } => {}
+                    Action::Tell(refusal) => {
+                        assert_eq!(refusal.word, "no-directory");
+                        told += 1;
+                    }
+                }
+            }
+            now = reader.poll_timeout().unwrap();
+            reader.handle_timeout(now);
+        }
+        assert!(reader.book().version(&"two".parse().unwrap()).is_some());
+        assert!(told >= 2 && now.since(BootTime::default()) < AGAIN * 10, "again, and sooner than usual");
     }
 
     fn part_input(request: u64, part: DirectoryPart, calendar: Option<u64>) -> Input {
