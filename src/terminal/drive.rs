@@ -114,7 +114,9 @@ impl Terminal {
                 };
             }
             self.messages.follow(&self.agent);
-            let due = [self.agent.poll_timeout(), self.directory.poll_timeout()].into_iter().flatten().min();
+            let due =
+                [self.agent.poll_timeout(), self.directory.poll_timeout(), self.messages.poll_timeout()];
+            let due = due.into_iter().flatten().min();
             let mut input = None;
             tokio::select! {
                 outside = self.effects.next() => input = match outside {
@@ -127,6 +129,8 @@ impl Terminal {
                     rang?;
                     self.agent.handle_timeout(clock::now());
                     self.directory.handle_timeout(clock::now());
+                    let taken = self.messages.handle_timeout(&self.agent);
+                    self.taken(taken);
                 }
                 _ = terminate.recv() => input = Some(Input::End),
                 _ = interrupt.recv() => input = Some(Input::End),

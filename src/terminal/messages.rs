@@ -15,7 +15,7 @@ use crate::config::terminal::Settings;
 use crate::host::{clock, keep};
 use crate::logic::agent::{Agent, State};
 use crate::logic::inbox::{Action, Bearer, Inbox, Seen};
-use crate::model::{Author, MessageId, Millis, PublicKey, Ssid, sentence};
+use crate::model::{Author, BootTime, MessageId, Millis, PublicKey, Ssid, sentence};
 use crate::wire::push::{BadOffer, Opened, SignedMessage, fits};
 use crate::wire::sign::Identity;
 use crate::wire::terminal::Joined;
@@ -49,7 +49,20 @@ impl Messages {
 
     /// Where access stands, the gateway is called.
     pub(super) fn follow(&mut self, agent: &Agent) {
-        self.caller.call(access(agent).map(|joined| (joined.session, joined.service)));
+        if self.caller.call(access(agent).map(|joined| (joined.session, joined.service))) {
+            self.inbox.left();
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<BootTime> {
+        self.inbox.poll_timeout()
+    }
+
+    /// Shows what has waited. What is to be acknowledged to the coordinator comes back.
+    pub(super) fn handle_timeout(&mut self, agent: &Agent) -> Vec<MessageId> {
+        self.inbox.handle_timeout(clock::now());
+        self.act(agent)
     }
 
     /// What the gateway says next. Dropping the future loses nothing.

@@ -60,13 +60,14 @@ impl Caller {
         Self { interface: interface.to_owned(), identity, coordinator, call: None }
     }
 
-    /// Where access stands now: the gateway there is called, one that was called before is not any more.
-    pub fn call(&mut self, at: Option<(SessionId, ServiceId)>) {
+    /// Where access stands now: the gateway there is called, one that was called before is not any more. Whether that
+    /// has changed.
+    pub fn call(&mut self, at: Option<(SessionId, ServiceId)>) -> bool {
         if self.call.as_ref().map(|call| call.at) == at {
-            return;
+            return false;
         }
         self.hang_up();
-        let Some(at) = at else { return };
+        let Some(at) = at else { return true };
         let (said_here, said) = mpsc::channel(16);
         let (taken, taken_here) = mpsc::channel(64);
         let line = Line {
@@ -77,6 +78,7 @@ impl Caller {
             said: said_here,
         };
         self.call = Some(Call { at, task: tokio::spawn(line.keep(taken_here)), said, taken });
+        true
     }
 
     /// The gateway is told that a message is here.
