@@ -26,6 +26,8 @@ pub mod nftables;
 pub mod nl80211;
 #[cfg(all(feature = "dbus", feature = "terminal"))]
 pub mod notifications;
+#[cfg(feature = "terminal")]
+pub mod printer;
 #[cfg(feature = "radius")]
 pub mod radius;
 #[cfg(feature = "gateway")]

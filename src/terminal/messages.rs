@@ -3,7 +3,6 @@
 //! What is shown, and what is only acknowledged again, is decided in `logic/inbox.rs`. Shown is a line on standard output, a
 //! notification on the desktop and whatever the person's hook makes of it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::adapters::channel::{Caller, Said};
 use crate::adapters::hook::{Hook, Variables};
 #[cfg(feature = "dbus")]
 use crate::adapters::notifications::notify;
+use crate::adapters::printer::Printer;
 use crate::config::terminal::Settings;
 use crate::host::{clock, keep};
 use crate::logic::agent::{Agent, State};
@@ -26,6 +26,7 @@ pub(super) struct Messages {
     caller: Caller,
     coordinator: PublicKey,
     hook: Option<Hook>,
+    printer: Printer,
     #[cfg_attr(not(feature = "dbus"), allow(dead_code))]
     notify: bool,
     path: PathBuf,
@@ -41,6 +42,7 @@ impl Messages {
             caller: Caller::new(&settings.interface, identity, coordinator),
             coordinator,
             hook: settings.hook.clone().map(Hook::new),
+            printer: Printer::new(),
             notify: settings.notify,
             path,
             shown: 0,
@@ -117,13 +119,9 @@ impl Messages {
     }
 
     fn show(&self, opened: &Opened, ssid: &Ssid) {
-        let line = line(opened, ssid);
-        // Whoever reads standard output may be slow.
-        tokio::task::spawn_blocking(move || {
-            let mut out = std::io::stdout();
-            // Nobody may read it; then it is shown elsewhere.
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-        });
+        if !self.printer.print(line(opened, ssid)) {
+            tracing::warn!("nobody reads standard output; a message is not written there");
+        }
         #[cfg(feature = "dbus")]
         if self.notify {
             let (summary, body) = notification(opened, ssid);
