@@ -2,15 +2,23 @@
 //!
 //! A connection that does not stand costs no more than another attempt, each after twice the wait of the one before. Only
 //! the gateway of the session is spoken to, and only what it signed for this channel comes out of here.
+//!
+//! The first packet on a network that was just joined is easily lost: somebody on this machine asks for the gateway's
+//! address before the access point passes it on, and ARP and TCP say a thing again after a second (RFC 4861, 10; RFC
+//! 6298, 2.1). So attempts overlap, as those of RFC 8305 do, and what is hung up is not said again.
 
+use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::next_hop::next_hops;
 use super::tune;
@@ -22,6 +30,9 @@ use crate::wire::sign::{Identity, random, service_id};
 
 /// For a connection, and for each step of the opening.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// From one attempt to the next, while none stands; so many for each address.
+const STAGGER: Duration = Duration::from_millis(200);
+const ATTEMPTS: usize = 3;
 /// The first and the longest wait between attempts; the address may come only after the association.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -139,9 +150,11 @@ impl Line {
     async fn keep(self, mut taken: mpsc::Receiver<MessageId>) {
         let mut wait = FIRST_WAIT;
         loop {
-            for address in next_hops(&self.interface, PORT) {
+            let mut hops = next_hops(&self.interface, PORT);
+            while let Some((address, stream)) = self.reach(&hops).await {
+                hops.retain(|hop| *hop != address);
                 let began = Instant::now();
-                let broken = self.talk(address, &mut taken).await;
+                let broken = self.talk(stream, &mut taken).await;
                 tracing::debug!(%address, "no channel to the gateway: {broken}");
                 if began.elapsed() >= GOOD {
                     wait = FIRST_WAIT;
@@ -161,13 +174,37 @@ impl Line {
         }
     }
 
+    /// The first of these that answers.
+    async fn reach(&self, hops: &[SocketAddr]) -> Option<(SocketAddr, TcpStream)> {
+        let mut to_come: VecDeque<SocketAddr> = (0..ATTEMPTS).flat_map(|_| hops).copied().collect();
+        let mut begun = FuturesUnordered::new();
+        let mut next = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                Some((address, connected)) = begun.next(), if !begun.is_empty() => match connected {
+                    Ok(Ok(stream)) => return Some((address, stream)),
+                    Ok(Err(error)) => {
+                        let error: std::io::Error = error;
+                        tracing::debug!(%address, %error, "no connection to the gateway");
+                        if error.kind() == ErrorKind::ConnectionRefused {
+                            to_come.retain(|other| *other != address);
+                        }
+                    }
+                    Err(_) => tracing::debug!(%address, "no connection to the gateway in time"),
+                },
+                () = sleep_until(next), if !to_come.is_empty() => {
+                    next += STAGGER;
+                    if let Some(address) = to_come.pop_front() {
+                        begun.push(async move { (address, timeout(PATIENCE, self.connect(address)).await) });
+                    }
+                }
+                else => return None,
+            }
+        }
+    }
+
     /// Until it breaks.
-    async fn talk(&self, address: SocketAddr, taken: &mut mpsc::Receiver<MessageId>) -> Broken {
-        let stream = match timeout(PATIENCE, self.connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return FrameError::from(error).into(),
-            Err(_) => return Broken::Slow,
-        };
+    async fn talk(&self, stream: TcpStream, taken: &mut mpsc::Receiver<MessageId>) -> Broken {
         let (read, mut stream) = stream.into_split();
         let mut frames = Frames::new(read);
         let channel = match timeout(PATIENCE, self.greet(&mut frames, &mut stream)).await {
@@ -201,6 +238,11 @@ impl Line {
         }
         let stream = socket.connect(address).await?;
         tune(&stream);
+        // Nothing is owed to a network that was left: what is not acknowledged there would be said again as soon as the
+        // radio is back, before the access point passes it on.
+        if let Err(error) = stream.set_zero_linger() {
+            tracing::debug!(%error, "what was said last may be said again");
+        }
         Ok(stream)
     }
 
