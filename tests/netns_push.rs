@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::daemons::{Gateway, Terminal, set_environment};
-use support::lab::GATEWAY_V4;
+use support::lab::{GATEWAY_V4, WAN};
 use support::stage::Stage;
 use support::wait::{SOON, wait_for, wait_until};
 use wayleave::model::{Audience, BootId, Message, MessageId, MessageText, Millis, SessionId};
@@ -194,6 +194,35 @@ fn what_the_coordinator_says_is_shown_once_though_both_sides_bring_it() {
     assert_eq!(refused["error"]["word"], "not-yours", "{refused}");
     stage.coordinator.ask(json!({"verb": "withdraw", "message": other}));
     wait_until("the gateway to have forgotten it", SOON, || taken(&stage.gateway).len() == 1);
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn what_the_coordinator_takes_back_meanwhile_is_told_no_more() {
+    let mut stage = Stage::new("");
+    let service = stage.gateway.ask(json!({"verb": "status"}))["service"].clone();
+    let say = |stage: &Stage, text: &str| {
+        stage.coordinator.ask(json!({"verb": "push", "to": {"gateway": service}, "text": text}))
+    };
+    let (stays, goes) = (say(&stage, "It stays"), say(&stage, "It goes"));
+    wait_until("the gateway to have both", SOON, || taken(&stage.gateway) == [0, 0]);
+    let mut first = stage.terminal(0);
+    stage.wait_for_access(0);
+    first.program.wait_line("It goes", SOON);
+    wait_until("both to be acknowledged", SOON, || taken(&stage.gateway) == [1, 1]);
+
+    // No link stands when one is taken back; what is there goes on meanwhile.
+    stage.coordinator.program.kill();
+    stage.lab.gateway.ip(&format!("link set {} down", WAN));
+    stage.coordinator.again();
+    assert_eq!(taken(&stage.gateway), [1, 1]);
+    stage.coordinator.ask(json!({"verb": "withdraw", "message": goes["id"]}));
+    stage.lab.gateway.ip(&format!("link set {} up", WAN));
+    let left = || stage.gateway.ask(json!({"verb": "messages"}));
+    wait_until("one to be left", LATER, || left().as_array().is_some_and(|rows| rows.len() == 1));
+    wait_until("it to be said again", LATER, || taken(&stage.gateway) == [1]);
+    assert_eq!(left()[0]["id"], stays["id"]);
+    assert_eq!(shown(&first).len(), 2, "{:?}", shown(&first));
 }
 
 #[test]

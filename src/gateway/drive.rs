@@ -363,6 +363,7 @@ impl Drive {
             LinkEvent::Up { nonce, .. } => {
                 upstream.handle_input(upstream::Input::Up(nonce));
                 gateway.link_state = LinkState::Up { host };
+                gateway.coordinator_begins(clock::now());
                 gateway.tell(&Event::Link { state: gateway.link_state.clone() });
                 if enrolment.claim.is_some() {
                     *enrolment = enrolment.clone().without_claim();

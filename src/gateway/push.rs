@@ -29,8 +29,9 @@ use crate::wire::local::{Event, MessageAsk, MessageRow};
 use crate::wire::push::{Channel, Offered, SignedMessage, SignedOffer};
 use crate::wire::sign::{Identity, new_message_id};
 
-/// Messages that wait at a time.
+/// Messages that wait at a time, and those of them that are the coordinator's: it can tell terminals by itself.
 const MOST: usize = 64;
+const MOST_OF_COORDINATOR: usize = 32;
 
 /// What belongs to messages.
 pub(super) struct Messages {
@@ -39,6 +40,8 @@ pub(super) struct Messages {
     channels: Option<Channels>,
     identity: Arc<Identity>,
     open: BTreeMap<PublicKey, Open>,
+    /// Who has which messages of the coordinator that it has not said on this link.
+    said_before: BTreeMap<MessageId, BTreeSet<PublicKey>>,
     /// What the owner says has changed since it was kept across a reboot.
     unkept: bool,
 }
@@ -88,7 +91,8 @@ impl Messages {
             post.handle_input(Input::Push(kept.entry(of_this_boot, now)), now);
         }
         let channels = settings.messages.then(|| Channels::new(identity.public()));
-        Self { post, channels, identity, open: BTreeMap::new(), unkept: false }
+        let (open, said_before) = (BTreeMap::new(), BTreeMap::new());
+        Self { post, channels, identity, open, said_before, unkept: false }
     }
 
     /// What the owner says, to be kept.
@@ -282,6 +286,15 @@ impl Gateway {
         self.pace.changed(by_hand, now);
     }
 
+    /// A link to the coordinator stands anew, and it says again all that it has to say. What it took back while there was
+    /// none is not among that.
+    pub fn coordinator_begins(&mut self, now: BootTime) {
+        let Messages { post, said_before, .. } = &mut self.messages;
+        let own = post.entries().filter(|entry| entry.author == Author::Coordinator);
+        *said_before = own.map(|entry| (entry.message.id, entry.taken.clone())).collect();
+        said_before.keys().for_each(|message| post.handle_input(Input::Withdraw(*message), now));
+    }
+
     /// The coordinator has something for terminals that are here.
     pub fn push_of_coordinator(
         &mut self,
@@ -291,20 +304,19 @@ impl Gateway {
         now: BootTime,
     ) {
         let id = message.id;
-        if let Some(known) = self.messages.post.get(&id) {
-            // It has not heard who has it already.
-            let taken: Vec<PublicKey> = known.taken.iter().copied().collect();
-            return taken
-                .into_iter()
-                .for_each(|terminal| self.send(FromGateway::Taken { message: id, terminal }));
+        let Messages { post, said_before, .. } = &mut self.messages;
+        let known = post.get(&id).map(|entry| entry.taken.clone());
+        let taken = said_before.remove(&id).or(known).unwrap_or_default();
+        let own = post.entries().filter(|entry| entry.author == Author::Coordinator).count();
+        if post.get(&id).is_none() && (own >= MOST_OF_COORDINATOR || post.check(&message.to).is_err()) {
+            // It reaches them by its own link.
+            return tracing::warn!(own, "a message of the coordinator is one too many, and is not taken");
         }
         let (author, signed) = (Author::Coordinator, Some(signed));
-        let entry = Entry { message, author, signed, until: now + valid, taken: BTreeSet::new() };
-        if let Err(refusal) = self.messages.post.check(&entry.message.to) {
-            // It reaches them by its own link.
-            tracing::warn!(word = refusal.word, "a message of the coordinator is not taken: {refusal}");
-        }
-        self.messages.post.handle_input(Input::Push(entry), now);
+        let entry = Entry { message, author, signed, until: now + valid, taken: taken.clone() };
+        post.handle_input(Input::Push(entry), now);
+        // It may not have heard who has it already.
+        taken.into_iter().for_each(|terminal| self.send(FromGateway::Taken { message: id, terminal }));
     }
 
     /// The coordinator takes something back.

@@ -64,6 +64,8 @@ impl Gateway {
         false
     }
 
+    pub fn coordinator_begins(&mut self, _: BootTime) {}
+
     /// It reaches them by its own link.
     #[cfg(feature = "messages")]
     pub fn push_of_coordinator(&mut self, _: Message, _: SignedMessage, _: Duration, _: BootTime) {}

@@ -169,11 +169,14 @@ impl Core {
         }
     }
 
-    /// Nobody will get what was for a session that is over.
-    pub(super) fn forget_messages_of(&mut self, session: SessionId, now: BootTime) {
+    /// Nobody will get what was for a session that is over, and its gateway need not hold it.
+    pub(super) fn forget_messages_of(&mut self, session: SessionId, gateway: &PublicKey, now: BootTime) {
         let audience = Audience::Session(session);
         let left: Vec<MessageId> = self.post.for_audience(&audience).map(|entry| entry.message.id).collect();
-        left.into_iter().for_each(|message| self.post_input(Input::Withdraw(message), now));
+        for message in left {
+            self.post_input(Input::Withdraw(message), now);
+            self.tell_gateway(gateway, NoticeBody::Withdraw { message });
+        }
     }
 
     /// A terminal has a message: it says so itself, or the gateway where it is.

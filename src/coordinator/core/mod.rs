@@ -375,7 +375,7 @@ impl Core {
             gateway.sessions.remove(&index);
         }
         self.wheel.release(index);
-        self.forget_messages_of(entry.id, now);
+        self.forget_messages_of(entry.id, &entry.gateway, now);
     }
 
     fn input(&mut self, index: u32, input: Input, now: BootTime) {
