@@ -38,7 +38,8 @@ use crate::logic::listing::Listings;
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{
-    BootTime, Bssid, Few, Gather, GrantId, Incarnation, MacAddr, Origin, ServiceId, StepOutcome, Traffic,
+    BootTime, Bssid, Few, Gather, GrantId, Incarnation, MacAddr, Origin, Refusal, ServiceId, StepOutcome,
+    Traffic,
 };
 use crate::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway, grants_digest};
 use crate::wire::local::{Event, Evicted, LinkState};
@@ -526,9 +527,15 @@ impl Gateway {
         }
     }
 
-    pub fn drop_outside(&mut self, refusal: crate::model::Refusal) {
-        self.dropped += 1;
+    pub fn drop_outside(&mut self, refusal: Refusal) {
         tracing::warn!(word = refusal.word, "{}", refusal.sentence);
+        self.drop_of_guest(refusal);
+    }
+
+    /// The same of somebody who may say it as often as he likes: that is not to fill the log.
+    pub fn drop_of_guest(&mut self, refusal: Refusal) {
+        self.dropped += 1;
+        tracing::debug!(word = refusal.word, "{}", refusal.sentence);
         self.tell(&Event::Dropped { refusal });
     }
 

@@ -184,7 +184,7 @@ impl Gateway {
                 };
                 if channel.check(&proof, terminal).is_err() {
                     let sentence = "somebody asked for the messages of a terminal that is not his";
-                    return self.drop_outside(Refusal::new("bad-proof", sentence));
+                    return self.drop_of_guest(Refusal::new("bad-proof", sentence));
                 }
                 self.messages.post.handle_input(Input::Gone(terminal), now);
                 let open = Open { number, channel, grant: grant.id, audiences: Vec::new(), offers };
@@ -202,7 +202,7 @@ impl Gateway {
                 }
             }
             ChannelEvent::Closed { number } => self.messages.close(|open| open.number == number, now),
-            ChannelEvent::Malformed { why } => self.drop_outside(Refusal::new("bad-frame", why)),
+            ChannelEvent::Malformed { why } => self.drop_of_guest(Refusal::new("bad-frame", why)),
         }
     }
 
