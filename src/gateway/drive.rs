@@ -249,13 +249,9 @@ impl Drive {
                 event = self.nft.next() => self.nft_event(&event),
                 event = self.rtnetlink.next_event() => self.rtnetlink_event(event?),
                 event = self.hostapd.next_event() => self.hostapd_event(event),
-                event = messages.next() => self.gateway.channel_event(event),
                 changed = async { match codes { Some(codes) => codes.changed().await, None => std::future::pending().await } } => {
                     let changed = changed.map_err(|source| Error::System { what: "the runtime directory", source })?;
                     self.codes_touched(&changed);
-                }
-                heard = radius::next(radius) => {
-                    self.gateway.radius_heard(heard, clock::now());
                 }
                 woken = self.alarm.wait_until(wake_at) => {
                     woken.map_err(|source| Error::System { what: "timerfd", source })?;
@@ -264,6 +260,11 @@ impl Drive {
                 _ = self.hang_up.recv() => self.reload(),
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
+                // Last what others may send as fast as they like: it holds up no lease, no watchdog and no stop.
+                event = messages.next() => self.gateway.channel_event(event),
+                heard = radius::next(radius) => {
+                    self.gateway.radius_heard(heard, clock::now());
+                }
             }
             let now = clock::now();
             self.gateway.settle(now);

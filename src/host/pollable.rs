@@ -28,10 +28,13 @@ impl<T: AsFd + Into<OwnedFd>> Pollable<T> {
         &self.0.get_ref().owner
     }
 
-    /// Calls `read` whenever the descriptor is readable until it does not say `WouldBlock`.
+    /// Calls `read` whenever the descriptor is readable until it does not say `WouldBlock`. Dropping the future loses
+    /// nothing.
     pub async fn read<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         loop {
             let mut ready: AsyncFdReadyGuard<'_, Held<T>> = self.0.readable().await?;
+            // Readiness costs a task nothing: without this whoever sends without end has the thread to himself.
+            tokio::task::coop::consume_budget().await;
             if let Ok(result) = ready.try_io(|held| read(&held.get_ref().owner)) {
                 return result;
             }

@@ -413,7 +413,7 @@ impl Gateway {
             radius.tell_of_everything(false, now);
         }
         let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
-        loop {
+        while tokio::time::Instant::now() < deadline {
             let now = clock::now();
             while self.radius_turn(now) {}
             let Some(radius) = &self.radius else { return };
@@ -423,9 +423,11 @@ impl Gateway {
             let due =
                 radius.accounts.requests.poll_timeout().map(|at| at.since(now)).unwrap_or(STOP_PATIENCE);
             let wait = deadline.min(tokio::time::Instant::now() + due);
-            match tokio::time::timeout_at(wait, next(Some(radius))).await {
-                Ok(heard) => self.radius_heard(heard, clock::now()),
-                Err(_) if tokio::time::Instant::now() >= deadline => break,
+            // Nobody is let in or sent away any more: what else servers say is not heard.
+            match tokio::time::timeout_at(wait, radius.accounts.receive()).await {
+                Ok((server, datagram)) => {
+                    self.radius_heard(Heard::Account(server, datagram), clock::now());
+                }
                 Err(_) => self.radius_timeout(clock::now()),
             }
         }
