@@ -1,32 +1,32 @@
 //! RADIUS: servers are told of sessions, may end them, and say what a name and a password are worth.
 //!
-//! `record.rs` has what a server is told, `access.rs` what it is asked, `channel.rs` how that gets there,
-//! `disconnect.rs` what servers ask of us, `keep.rs` what survives, `findings.rs` what the doctor says. What is a
-//! session is decided in `logic/accounting.rs`, when something is sent in `logic/radius.rs`. Without the feature:
-//! `radius_absent.rs`.
+//! `sessions.rs` has when one begins and ends, `record.rs` what a server is told of it, `access.rs` what it is asked,
+//! `channel.rs` how that gets there, `disconnect.rs` what servers ask of us, `keep.rs` what survives, `findings.rs` what
+//! the doctor says. What is a session is decided in `logic/accounting.rs`, when something is sent in `logic/radius.rs`.
+//! Without the feature: `radius_absent.rs`.
 //!
 //! hostapd can ask and tell a server as well. It knows neither our grants nor what the kernel counts: whoever lets
 //! both tell a server of the same stations is told twice.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::access::Waiting;
 use self::channel::{Channel, Outcome, Record};
 use self::disconnect::Asked;
 use self::keep::{Running, Terms};
+use self::sessions::Place;
 use super::effects::Gateway;
-use crate::adapters::nftables::Enforced;
-use crate::adapters::radius::attribute::{Attribute, number};
+use crate::adapters::radius::attribute::Attribute;
 use crate::adapters::radius::codec::Code;
 use crate::config::gateway::Settings;
 use crate::config::radius::Radius as RadiusSettings;
 use crate::host::clock;
-use crate::logic::accounting::{self, Accounting, Ending, Session, Told};
-use crate::logic::grants::{self, Grant, Target};
+use crate::logic::accounting::{self, Accounting, Ending};
+use crate::logic::grants;
 use crate::logic::radius::{EVERYTHING, Patience, Worth};
-use crate::model::{BootTime, Cause, Gather, GrantId, MacAddr, Traffic};
+use crate::model::{BootTime, Cause, GrantId, MacAddr};
 use crate::wire::sign::random;
 
 mod access;
@@ -35,6 +35,7 @@ mod disconnect;
 mod findings;
 mod keep;
 mod record;
+mod sessions;
 
 pub(super) use findings::findings;
 
@@ -67,13 +68,6 @@ pub(super) struct Radius {
     lost: BTreeMap<Worth, u64>,
     /// What servers ask.
     asked: Asked,
-}
-
-/// Where a session takes place.
-#[derive(Clone, Debug, Default)]
-struct Place {
-    attributes: Vec<Attribute>,
-    addresses: BTreeSet<IpAddr>,
 }
 
 /// What has come from a server.
@@ -148,46 +142,6 @@ impl Radius {
         }
     }
 
-    fn tell(&mut self, what: Told, session: &Session, moved: Traffic, time: Duration, now: BootTime) {
-        let place = self.places.get(&session.number).cloned().unwrap_or_default();
-        let mut attributes = record::of_session(what, moved, time.as_secs());
-        attributes.push(Attribute::text(number::NAS_IDENTIFIER, &self.nas_identifier));
-        attributes.push(Attribute::text(number::ACCT_SESSION_ID, &self.session_id(session)));
-        attributes.extend(place.attributes);
-        attributes.extend(record::of_addresses(place.addresses.iter()));
-        attributes.push(Attribute::text(number::USER_NAME, &self.name_of(session.grant)));
-        match self.terms.get(&session.grant) {
-            Some(terms) => {
-                attributes.push(Attribute::integer(number::ACCT_AUTHENTIC, BY_RADIUS));
-                let classes = terms.classes.iter().map(|class| Attribute::octets(number::CLASS, class));
-                attributes.extend(classes);
-            }
-            None => attributes.push(Attribute::integer(number::ACCT_AUTHENTIC, LOCALLY)),
-        }
-        let worth = match what {
-            Told::Start => Worth::Start,
-            Told::Interim => Worth::Interim,
-            Told::Stop(_) => Worth::Stop,
-        };
-        if matches!(what, Told::Stop(_)) {
-            self.places.remove(&session.number);
-        }
-        let record = Record { subject: session.number + 1, worth, attributes, password: None };
-        if self.accounts.is_used() {
-            self.accounts.submit(record, now);
-        }
-        self.keep_soon(now);
-    }
-
-    /// Whoever was given it, or the grant itself.
-    fn name_of(&self, grant: GrantId) -> String {
-        self.terms.get(&grant).map_or_else(|| grant.to_string(), |terms| terms.name.clone())
-    }
-
-    fn session_id(&self, session: &Session) -> String {
-        format!("{:08x}-{:x}", self.run, session.number)
-    }
-
     fn keep_soon(&mut self, now: BootTime) {
         self.keep_at.get_or_insert(now + KEEP_AFTER);
     }
@@ -207,10 +161,6 @@ impl Radius {
     }
 }
 
-/// Acct-Authentic (RFC 2866, 5.6).
-const BY_RADIUS: u32 = 1;
-const LOCALLY: u32 = 2;
-
 impl Gateway {
     /// Servers hear of whoever has access now.
     pub fn radius_begin(&mut self, now: BootTime) {
@@ -221,96 +171,6 @@ impl Gateway {
             self.grants.enforced().map(|(station, grant)| (station, grant.id)).collect();
         for (station, grant) in here {
             self.radius_open(station, grant, now);
-        }
-    }
-
-    /// The kernel lets stations in, in the place of others.
-    pub fn radius_enforced(
-        &mut self,
-        grants: &[(MacAddr, Grant)],
-        instead_of: &[Target],
-        before: &BTreeMap<MacAddr, Enforced>,
-        now: BootTime,
-    ) {
-        if self.radius.is_none() {
-            return;
-        }
-        for target in instead_of {
-            if grants.iter().any(|(station, grant)| (*station, grant.id) == (target.station, target.grant)) {
-                continue;
-            }
-            let moved = before.get(&target.station).map(|found| found.moved);
-            let ending = match self.grants.get(target.grant) {
-                Some(held) if held.station != Some(target.station) => Ending::Gone,
-                _ => Ending::Cause(target.cause),
-            };
-            self.radius_close(target.station, target.grant, moved, ending, now);
-        }
-        for (station, grant) in grants {
-            self.radius_open(*station, grant.id, now);
-        }
-    }
-
-    /// It lets a station in no longer.
-    pub fn radius_ended(&mut self, target: &Target, moved: Option<Traffic>, now: BootTime) {
-        self.radius_close(target.station, target.grant, moved, Ending::Cause(target.cause), now);
-    }
-
-    /// A grant is over, whether or not anybody had it.
-    pub fn radius_over(&mut self, grant: GrantId, now: BootTime) {
-        let Some(radius) = &mut self.radius else { return };
-        radius.accounting.forget(grant);
-        if radius.terms.remove(&grant).is_some()
-            && let Err(error) = keep::save_terms(&self.settings.state_dir, &radius.terms)
-        {
-            tracing::warn!(%error, "names of grants");
-        }
-        radius.keep_soon(now);
-    }
-
-    fn radius_open(&mut self, station: MacAddr, grant: GrantId, now: BootTime) {
-        let attributes = record::of_place(self, station);
-        let addresses = self.presence.get(station).map(|found| found.addresses.keys().copied().gather());
-        let moved = self.figures.get(&grant).map(|(_, moved)| *moved).unwrap_or_default();
-        let Some(radius) = &mut self.radius else { return };
-        let terms = radius.terms.get(&grant);
-        let interim = terms.and_then(Terms::interim).or(radius.settings.interim);
-        let idle = terms.and_then(Terms::idle);
-        radius
-            .accounting
-            .handle_input(accounting::Input::Opened { grant, station, moved, interim, idle }, now);
-        let mut own = radius.accounting.of_station(station);
-        if let Some(number) = own.find(|session| session.grant == grant).map(|session| session.number) {
-            let place = Place { attributes, addresses: addresses.unwrap_or_default() };
-            radius.places.entry(number).or_insert(place);
-        }
-    }
-
-    fn radius_close(
-        &mut self,
-        station: MacAddr,
-        grant: GrantId,
-        moved: Option<Traffic>,
-        ending: Ending,
-        now: BootTime,
-    ) {
-        self.radius_look(station);
-        let moved = moved.or_else(|| self.figures.get(&grant).map(|(_, moved)| *moved));
-        if let Some(radius) = &mut self.radius {
-            radius.accounting.handle_input(accounting::Input::Closed { grant, station, moved, ending }, now);
-        }
-    }
-
-    /// Takes down the addresses that a station has now; those of one that has none any more stay known.
-    fn radius_look(&mut self, station: MacAddr) {
-        let Some(radius) = &mut self.radius else { return };
-        let Some(found) = self.presence.get(station).filter(|found| !found.addresses.is_empty()) else {
-            return;
-        };
-        for session in radius.accounting.of_station(station) {
-            if let Some(place) = radius.places.get_mut(&session.number) {
-                place.addresses = found.addresses.keys().copied().gather();
-            }
         }
     }
 
@@ -345,20 +205,6 @@ impl Gateway {
         radius.count(&outcome);
         radius.keep_soon(now);
         true
-    }
-
-    fn radius_measure(&mut self, stations: &BTreeSet<MacAddr>, now: BootTime) {
-        let found = match self.nft.enforced_of(stations.iter().copied()) {
-            Ok(found) => found,
-            Err(error) => return tracing::warn!(%error, "figures for the RADIUS server"),
-        };
-        self.remember(&found);
-        for (station, enforced) in found {
-            self.radius_look(station);
-            let (Some(tag), Some(radius)) = (enforced.tag, &mut self.radius) else { continue };
-            let input = accounting::Input::Measured { grant: tag.grant, station, moved: enforced.moved };
-            radius.accounting.handle_input(input, now);
-        }
     }
 
     /// When [`Self::radius_timeout`] is next worth calling.

@@ -1,0 +1,184 @@
+//! Sessions as servers hear of them: when one begins and ends, where it takes place, what it is called.
+//!
+//! What is told of them is decided in `logic/accounting.rs`; `record.rs` has the attributes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::effects::Gateway;
+use super::channel::Record;
+use super::keep::{self, Terms};
+use super::{Radius, record};
+use crate::adapters::nftables::Enforced;
+use crate::adapters::radius::attribute::{Attribute, number};
+use crate::logic::accounting::{self, Ending, Session, Told};
+use crate::logic::grants::{Grant, Target};
+use crate::logic::radius::Worth;
+use crate::model::{BootTime, Gather, GrantId, MacAddr, Traffic};
+
+/// Acct-Authentic (RFC 2866, 5.6).
+const BY_RADIUS: u32 = 1;
+const LOCALLY: u32 = 2;
+
+/// Where a session takes place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    pub attributes: Vec<Attribute>,
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+impl Radius {
+    pub(super) fn tell(
+        &mut self,
+        what: Told,
+        session: &Session,
+        moved: Traffic,
+        time: Duration,
+        now: BootTime,
+    ) {
+        let place = self.places.get(&session.number).cloned().unwrap_or_default();
+        let mut attributes = record::of_session(what, moved, time.as_secs());
+        attributes.push(Attribute::text(number::NAS_IDENTIFIER, &self.nas_identifier));
+        attributes.push(Attribute::text(number::ACCT_SESSION_ID, &self.session_id(session)));
+        attributes.extend(place.attributes);
+        attributes.extend(record::of_addresses(place.addresses.iter()));
+        attributes.push(Attribute::text(number::USER_NAME, &self.name_of(session.grant)));
+        match self.terms.get(&session.grant) {
+            Some(terms) => {
+                attributes.push(Attribute::integer(number::ACCT_AUTHENTIC, BY_RADIUS));
+                let classes = terms.classes.iter().map(|class| Attribute::octets(number::CLASS, class));
+                attributes.extend(classes);
+            }
+            None => attributes.push(Attribute::integer(number::ACCT_AUTHENTIC, LOCALLY)),
+        }
+        let worth = match what {
+            Told::Start => Worth::Start,
+            Told::Interim => Worth::Interim,
+            Told::Stop(_) => Worth::Stop,
+        };
+        if matches!(what, Told::Stop(_)) {
+            self.places.remove(&session.number);
+        }
+        let record = Record { subject: session.number + 1, worth, attributes, password: None };
+        if self.accounts.is_used() {
+            self.accounts.submit(record, now);
+        }
+        self.keep_soon(now);
+    }
+
+    /// Whoever was given it, or the grant itself.
+    pub(super) fn name_of(&self, grant: GrantId) -> String {
+        self.terms.get(&grant).map_or_else(|| grant.to_string(), |terms| terms.name.clone())
+    }
+
+    pub(super) fn session_id(&self, session: &Session) -> String {
+        format!("{:08x}-{:x}", self.run, session.number)
+    }
+}
+
+impl Gateway {
+    /// The kernel lets stations in, in the place of others.
+    pub fn radius_enforced(
+        &mut self,
+        grants: &[(MacAddr, Grant)],
+        instead_of: &[Target],
+        before: &BTreeMap<MacAddr, Enforced>,
+        now: BootTime,
+    ) {
+        if self.radius.is_none() {
+            return;
+        }
+        for target in instead_of {
+            if grants.iter().any(|(station, grant)| (*station, grant.id) == (target.station, target.grant)) {
+                continue;
+            }
+            let moved = before.get(&target.station).map(|found| found.moved);
+            let ending = match self.grants.get(target.grant) {
+                Some(held) if held.station != Some(target.station) => Ending::Gone,
+                _ => Ending::Cause(target.cause),
+            };
+            self.radius_close(target.station, target.grant, moved, ending, now);
+        }
+        for (station, grant) in grants {
+            self.radius_open(*station, grant.id, now);
+        }
+    }
+
+    /// It lets a station in no longer.
+    pub fn radius_ended(&mut self, target: &Target, moved: Option<Traffic>, now: BootTime) {
+        self.radius_close(target.station, target.grant, moved, Ending::Cause(target.cause), now);
+    }
+
+    /// A grant is over, whether or not anybody had it.
+    pub fn radius_over(&mut self, grant: GrantId, now: BootTime) {
+        let Some(radius) = &mut self.radius else { return };
+        radius.accounting.forget(grant);
+        if radius.terms.remove(&grant).is_some()
+            && let Err(error) = keep::save_terms(&self.settings.state_dir, &radius.terms)
+        {
+            tracing::warn!(%error, "names of grants");
+        }
+        radius.keep_soon(now);
+    }
+
+    pub(super) fn radius_open(&mut self, station: MacAddr, grant: GrantId, now: BootTime) {
+        let attributes = record::of_place(self, station);
+        let addresses = self.presence.get(station).map(|found| found.addresses.keys().copied().gather());
+        let moved = self.figures.get(&grant).map(|(_, moved)| *moved).unwrap_or_default();
+        let Some(radius) = &mut self.radius else { return };
+        let terms = radius.terms.get(&grant);
+        let interim = terms.and_then(Terms::interim).or(radius.settings.interim);
+        let idle = terms.and_then(Terms::idle);
+        radius
+            .accounting
+            .handle_input(accounting::Input::Opened { grant, station, moved, interim, idle }, now);
+        let mut own = radius.accounting.of_station(station);
+        if let Some(number) = own.find(|session| session.grant == grant).map(|session| session.number) {
+            let place = Place { attributes, addresses: addresses.unwrap_or_default() };
+            radius.places.entry(number).or_insert(place);
+        }
+    }
+
+    pub(super) fn radius_close(
+        &mut self,
+        station: MacAddr,
+        grant: GrantId,
+        moved: Option<Traffic>,
+        ending: Ending,
+        now: BootTime,
+    ) {
+        self.radius_look(station);
+        let moved = moved.or_else(|| self.figures.get(&grant).map(|(_, moved)| *moved));
+        if let Some(radius) = &mut self.radius {
+            radius.accounting.handle_input(accounting::Input::Closed { grant, station, moved, ending }, now);
+        }
+    }
+
+    /// Takes down the addresses that a station has now; those of one that has none any more stay known.
+    fn radius_look(&mut self, station: MacAddr) {
+        let Some(radius) = &mut self.radius else { return };
+        let Some(found) = self.presence.get(station).filter(|found| !found.addresses.is_empty()) else {
+            return;
+        };
+        for session in radius.accounting.of_station(station) {
+            if let Some(place) = radius.places.get_mut(&session.number) {
+                place.addresses = found.addresses.keys().copied().gather();
+            }
+        }
+    }
+
+    pub(super) fn radius_measure(&mut self, stations: &BTreeSet<MacAddr>, now: BootTime) {
+        let found = match self.nft.enforced_of(stations.iter().copied()) {
+            Ok(found) => found,
+            Err(error) => return tracing::warn!(%error, "figures for the RADIUS server"),
+        };
+        self.remember(&found);
+        for (station, enforced) in found {
+            self.radius_look(station);
+            let (Some(tag), Some(radius)) = (enforced.tag, &mut self.radius) else { continue };
+            let input = accounting::Input::Measured { grant: tag.grant, station, moved: enforced.moved };
+            radius.accounting.handle_input(input, now);
+        }
+    }
+}
