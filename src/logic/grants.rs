@@ -663,14 +663,13 @@ impl Grants {
                         continue;
                     }
                     if let Some(before) = before {
-                        if before.id != best.id {
-                            let cause = ended.remove(&station).map_or(Cause::Replaced, |(_, cause)| cause);
-                            // A grant that is only covered by a better one is not over.
-                            if !self.held.contains_key(&before.id) {
-                                self.superseded.insert(before.id, (before.clone(), cause, now));
-                            }
+                        let ending = if before.id == best.id { None } else { ended.remove(&station) };
+                        let cause = ending.map_or(Cause::Replaced, |(_, cause)| cause);
+                        // A grant that is only covered by a better one is not over.
+                        if before.id != best.id && !self.held.contains_key(&before.id) {
+                            self.superseded.insert(before.id, (before.clone(), cause, now));
                         }
-                        instead_of.push(before.target(station, Cause::Replaced));
+                        instead_of.push(before.target(station, cause));
                     }
                     self.release(station);
                     self.enforced.insert(station, best.clone());

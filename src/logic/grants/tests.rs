@@ -99,7 +99,7 @@ fn the_owners_grant_goes_before_a_coordinators_and_outlives_it() {
     assert_eq!(t.words(), ["report 2 silence", "changed"]);
     t.give(Origin::Coordinator, spec(TWO, ANNE, 2));
     t.input(Input::Take { grant: ONE, incarnation: None, cause: Cause::Expired });
-    assert_eq!(t.words(), ["changed", "enforce 2 at ..:01 instead of 1", "changed"]);
+    assert_eq!(t.words(), ["changed", "enforce 2 at ..:01 instead of 1 expired", "changed"]);
     t.input(Input::Superseded { grant: ONE, moved: Traffic::default() });
     assert_eq!(t.words(), ["report 1 expired"]);
     t.input(Input::TakeStation { station: ANNE, cause: Cause::Owner });
@@ -111,7 +111,10 @@ fn what_the_owner_says_now_takes_the_place_of_what_was_said_before() {
     let mut t = Script::new();
     t.give(Origin::Owner, spec(TWO, ANNE, 1));
     t.give(Origin::Owner, spec(ONE, ANNE, 1));
-    assert_eq!(t.words(), ["enforce 2 at ..:01", "changed", "enforce 1 at ..:01 instead of 2", "changed"]);
+    assert_eq!(
+        t.words(),
+        ["enforce 2 at ..:01", "changed", "enforce 1 at ..:01 instead of 2 replaced", "changed"]
+    );
     t.input(Input::Superseded { grant: TWO, moved: Traffic::default() });
     assert_eq!(t.words(), ["report 2 replaced"]);
     assert_eq!(t.grants.held().count(), 1);
@@ -409,7 +412,7 @@ fn word(action: &Action) -> String {
             let (station, grant) = &grants[0];
             let mut text = format!("enforce {} at {}", grant.id.0[0], short(*station));
             for target in instead_of {
-                text += &format!(" instead of {}", target.grant.0[0]);
+                text += &format!(" instead of {} {}", target.grant.0[0], target.cause);
             }
             text
         }
