@@ -382,6 +382,16 @@ fn what_a_server_says_to_a_name_and_a_password_is_granted() {
         server.of_kind("Stop").iter().any(|stop| stop["Acct-Terminate-Cause"] == "Idle-Timeout")
     });
     assert!(bob.is_cut_off(lab::INTERNET_V4) && anne.reaches(lab::INTERNET_V4));
+
+    // Another grant takes the place of nemo's: the last word of the session is nemo's still.
+    gateway.grant(anne.mac);
+    let stop = wait_for("the end", SOON, || {
+        let mut stops = server.of_kind("Stop").into_iter();
+        stops.find(|stop| stop["Acct-Terminate-Cause"] == "Port-Preempted")
+    });
+    assert_eq!((stop["User-Name"].as_str(), stop["Acct-Authentic"].as_str()), ("nemo", "RADIUS"), "{stop:?}");
+    assert_eq!(stop["Acct-Session-Id"], start[1]["Acct-Session-Id"]);
+    assert!(stop.contains_key("Class"), "{stop:?}");
     assert!(!gateway.program.lines().iter().any(|line| line.contains("arctangent")), "no password is logged");
 }
 

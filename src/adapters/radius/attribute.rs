@@ -68,6 +68,13 @@ pub mod status {
     pub const ACCOUNTING_OFF: u32 = 8;
 }
 
+/// Acct-Authentic (RFC 2866, 5.6).
+pub mod authentic {
+    #![allow(missing_docs)]
+    pub const RADIUS: u32 = 1;
+    pub const LOCAL: u32 = 2;
+}
+
 /// Acct-Terminate-Cause (RFC 2866, 5.10).
 pub mod terminate {
     #![allow(missing_docs)]

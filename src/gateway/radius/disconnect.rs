@@ -127,16 +127,15 @@ impl Radius {
     fn known(&self) -> Vec<Known> {
         let sessions = self.accounting.sessions();
         sessions
-            .map(|session| Known {
-                grant: session.grant,
-                session: self.session_id(session),
-                name: self.name_of(session.grant),
-                station: session.station,
-                addresses: self
-                    .places
-                    .get(&session.number)
-                    .map(|place| place.addresses.iter().copied().collect())
-                    .unwrap_or_default(),
+            .filter_map(|session| {
+                let place = self.places.get(&session.number)?;
+                Some(Known {
+                    grant: session.grant,
+                    session: self.session_id(session),
+                    name: place.name.clone(),
+                    station: session.station,
+                    addresses: place.addresses.iter().copied().collect(),
+                })
             })
             .collect()
     }

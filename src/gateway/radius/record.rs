@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::super::effects::Gateway;
+use super::keep::Terms;
 use crate::adapters::radius::attribute::{
-    Attribute, number, port_type, station_id, status, terminate, terminate_cause, words,
+    Attribute, authentic, number, port_type, station_id, status, terminate, terminate_cause, words,
 };
 use crate::host::clock;
 use crate::logic::accounting::{Ending, Told};
@@ -50,6 +51,16 @@ pub(super) fn of_place(gateway: &Gateway, station: MacAddr) -> Vec<Attribute> {
         }
     }
     attributes.extend(port.map(|port| Attribute::text(number::NAS_PORT_ID, port)));
+    attributes
+}
+
+/// Whose a session is: the name, and what a server said of it.
+pub(super) fn of_owner(name: &str, terms: Option<&Terms>) -> Vec<Attribute> {
+    let found_out = if terms.is_some() { authentic::RADIUS } else { authentic::LOCAL };
+    let mut attributes =
+        vec![Attribute::text(number::USER_NAME, name), Attribute::integer(number::ACCT_AUTHENTIC, found_out)];
+    let classes = terms.into_iter().flat_map(|terms| &terms.classes);
+    attributes.extend(classes.map(|class| Attribute::octets(number::CLASS, class)));
     attributes
 }
 

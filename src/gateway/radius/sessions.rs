@@ -17,14 +17,14 @@ use crate::logic::grants::{Grant, Target};
 use crate::logic::radius::Worth;
 use crate::model::{BootTime, Gather, GrantId, MacAddr, Traffic};
 
-/// Acct-Authentic (RFC 2866, 5.6).
-const BY_RADIUS: u32 = 1;
-const LOCALLY: u32 = 2;
-
-/// Where a session takes place.
+/// Whose a session is, and where it takes place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place {
-    pub attributes: Vec<Attribute>,
+    /// Whoever was given the grant, or the grant itself.
+    pub name: String,
+    /// The name, and what the server said with it: the grant may be over before the session's Stop is made.
+    whose: Vec<Attribute>,
+    attributes: Vec<Attribute>,
     pub addresses: BTreeSet<IpAddr>,
 }
 
@@ -43,15 +43,7 @@ impl Radius {
         attributes.push(Attribute::text(number::ACCT_SESSION_ID, &self.session_id(session)));
         attributes.extend(place.attributes);
         attributes.extend(record::of_addresses(place.addresses.iter()));
-        attributes.push(Attribute::text(number::USER_NAME, &self.name_of(session.grant)));
-        match self.terms.get(&session.grant) {
-            Some(terms) => {
-                attributes.push(Attribute::integer(number::ACCT_AUTHENTIC, BY_RADIUS));
-                let classes = terms.classes.iter().map(|class| Attribute::octets(number::CLASS, class));
-                attributes.extend(classes);
-            }
-            None => attributes.push(Attribute::integer(number::ACCT_AUTHENTIC, LOCALLY)),
-        }
+        attributes.extend(place.whose);
         let worth = match what {
             Told::Start => Worth::Start,
             Told::Interim => Worth::Interim,
@@ -65,11 +57,6 @@ impl Radius {
             self.accounts.submit(record, now);
         }
         self.keep_soon(now);
-    }
-
-    /// Whoever was given it, or the grant itself.
-    pub(super) fn name_of(&self, grant: GrantId) -> String {
-        self.terms.get(&grant).map_or_else(|| grant.to_string(), |terms| terms.name.clone())
     }
 
     pub(super) fn session_id(&self, session: &Session) -> String {
@@ -89,10 +76,10 @@ impl Gateway {
         if self.radius.is_none() {
             return;
         }
-        for target in instead_of {
-            if grants.iter().any(|(station, grant)| (*station, grant.id) == (target.station, target.grant)) {
-                continue;
-            }
+        // Another join of a grant at the same station goes on.
+        let goes_on: BTreeSet<(MacAddr, GrantId)> =
+            grants.iter().map(|(station, grant)| (*station, grant.id)).gather();
+        for target in instead_of.iter().filter(|target| !goes_on.contains(&(target.station, target.grant))) {
             let moved = before.get(&target.station).map(|found| found.moved);
             let ending = match self.grants.get(target.grant) {
                 Some(held) if held.station != Some(target.station) => Ending::Gone,
@@ -128,6 +115,8 @@ impl Gateway {
         let moved = self.figures.get(&grant).map(|(_, moved)| *moved).unwrap_or_default();
         let Some(radius) = &mut self.radius else { return };
         let terms = radius.terms.get(&grant);
+        let name = terms.map_or_else(|| grant.to_string(), |terms| terms.name.clone());
+        let whose = record::of_owner(&name, terms);
         let interim = terms.and_then(Terms::interim).or(radius.settings.interim);
         let idle = terms.and_then(Terms::idle);
         radius
@@ -135,7 +124,7 @@ impl Gateway {
             .handle_input(accounting::Input::Opened { grant, station, moved, interim, idle }, now);
         let mut own = radius.accounting.of_station(station);
         if let Some(number) = own.find(|session| session.grant == grant).map(|session| session.number) {
-            let place = Place { attributes, addresses: addresses.unwrap_or_default() };
+            let place = Place { name, whose, attributes, addresses: addresses.unwrap_or_default() };
             radius.places.entry(number).or_insert(place);
         }
     }
