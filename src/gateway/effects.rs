@@ -238,9 +238,11 @@ impl Gateway {
             .filter(|target| before.contains_key(&target.station))
             .map(|target| (target.station, target.limited.then_some(target.grant)))
             .collect();
-        match self.nft.admit(&admissions, &replaced) {
+        let admitted = self.nft.admit(&admissions, &replaced);
+        self.radius_replaced(instead_of, grants, &before, now);
+        match admitted {
             Ok(()) => {
-                self.radius_enforced(grants, instead_of, &before, now);
+                self.radius_enforced(grants, now);
                 for (station, grant) in grants {
                     self.tell(&Event::Admitted { grant: grant.id, station: *station });
                     self.pin_station(*station);
@@ -289,6 +291,7 @@ impl Gateway {
         self.refused = false;
         self.pinned = ruleset.pins.into_iter().gather();
         self.rebuilt_at = now;
+        self.radius_stands(now);
     }
 
     /// The table is to be looked at again since [`Self::rebuild_soon`].

@@ -42,14 +42,18 @@ impl Gateway {
 
     pub fn radius_begin(&mut self, _: BootTime) {}
 
-    pub fn radius_enforced(
+    pub fn radius_stands(&mut self, _: BootTime) {}
+
+    pub fn radius_replaced(
         &mut self,
-        _: &[(MacAddr, Grant)],
         _: &[Target],
+        _: &[(MacAddr, Grant)],
         _: &BTreeMap<MacAddr, Enforced>,
         _: BootTime,
     ) {
     }
+
+    pub fn radius_enforced(&mut self, _: &[(MacAddr, Grant)], _: BootTime) {}
 
     pub fn radius_ended(&mut self, _: &Target, _: Option<Traffic>, _: BootTime) {}
 

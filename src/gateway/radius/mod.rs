@@ -58,6 +58,8 @@ pub(super) struct Radius {
     waiting: Waiting,
     questions: u64,
     accounting: Accounting,
+    /// Whether servers were told that accounting begins: before that they hear of no session.
+    has_begun: bool,
     /// Acct-Session-Id begins with it: those of other runs are others.
     run: u32,
     /// What is said of each session again and again, and its addresses.
@@ -111,6 +113,7 @@ impl Radius {
             waiting: Waiting::new(),
             questions: 0,
             accounting: Accounting::new(told),
+            has_begun: false,
             run: u32::from_be_bytes(random()),
             places: BTreeMap::new(),
             terms: keep::load_terms(&settings.state_dir),
@@ -162,15 +165,14 @@ impl Radius {
 }
 
 impl Gateway {
-    /// Servers hear of whoever has access now.
+    /// Servers hear of whoever has access now; of others when the kernel lets them in.
     pub fn radius_begin(&mut self, now: BootTime) {
         let Some(radius) = &mut self.radius else { return };
         radius.asked.listen(radius.settings.disconnect, now);
         radius.tell_of_everything(true, now);
-        let here: Vec<(MacAddr, GrantId)> =
-            self.grants.enforced().map(|(station, grant)| (station, grant.id)).collect();
-        for (station, grant) in here {
-            self.radius_open(station, grant, now);
+        radius.has_begun = true;
+        if !self.refused {
+            self.radius_stands(now);
         }
     }
 

@@ -65,11 +65,23 @@ impl Radius {
 }
 
 impl Gateway {
-    /// The kernel lets stations in, in the place of others.
-    pub fn radius_enforced(
+    /// The kernel enforces what is decided, also what it refused before.
+    pub fn radius_stands(&mut self, now: BootTime) {
+        let Some(radius) = self.radius.as_ref().filter(|radius| radius.has_begun) else { return };
+        let told: BTreeSet<(MacAddr, GrantId)> =
+            radius.accounting.sessions().map(|session| (session.station, session.grant)).gather();
+        let enforced = self.grants.enforced().map(|(station, grant)| (station, grant.id));
+        let untold: Vec<(MacAddr, GrantId)> = enforced.filter(|session| !told.contains(session)).collect();
+        for (station, grant) in untold {
+            self.radius_open(station, grant, now);
+        }
+    }
+
+    /// Others take the place of these. Where the kernel refused that, they are over nevertheless: that is decided.
+    pub fn radius_replaced(
         &mut self,
-        grants: &[(MacAddr, Grant)],
-        instead_of: &[Target],
+        replaced: &[Target],
+        by: &[(MacAddr, Grant)],
         before: &BTreeMap<MacAddr, Enforced>,
         now: BootTime,
     ) {
@@ -78,8 +90,8 @@ impl Gateway {
         }
         // Another join of a grant at the same station goes on.
         let goes_on: BTreeSet<(MacAddr, GrantId)> =
-            grants.iter().map(|(station, grant)| (*station, grant.id)).gather();
-        for target in instead_of.iter().filter(|target| !goes_on.contains(&(target.station, target.grant))) {
+            by.iter().map(|(station, grant)| (*station, grant.id)).gather();
+        for target in replaced.iter().filter(|target| !goes_on.contains(&(target.station, target.grant))) {
             let moved = before.get(&target.station).map(|found| found.moved);
             let ending = match self.grants.get(target.grant) {
                 Some(held) if held.station != Some(target.station) => Ending::Gone,
@@ -87,6 +99,10 @@ impl Gateway {
             };
             self.radius_close(target.station, target.grant, moved, ending, now);
         }
+    }
+
+    /// The kernel lets stations in.
+    pub fn radius_enforced(&mut self, grants: &[(MacAddr, Grant)], now: BootTime) {
         for (station, grant) in grants {
             self.radius_open(*station, grant.id, now);
         }
@@ -109,7 +125,10 @@ impl Gateway {
         radius.keep_soon(now);
     }
 
-    pub(super) fn radius_open(&mut self, station: MacAddr, grant: GrantId, now: BootTime) {
+    fn radius_open(&mut self, station: MacAddr, grant: GrantId, now: BootTime) {
+        if self.radius.is_none() {
+            return;
+        }
         let attributes = record::of_place(self, station);
         let addresses = self.presence.get(station).map(|found| found.addresses.keys().copied().gather());
         let moved = self.figures.get(&grant).map(|(_, moved)| *moved).unwrap_or_default();
