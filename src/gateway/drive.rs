@@ -156,7 +156,7 @@ impl Drive {
             presence: Presence::default(),
             upstream,
             beacons: Beacons::new(&settings, now),
-            radius: Radius::new(&settings),
+            radius: Radius::new(&settings, now),
             messages,
             nft,
             hostapd: hostapd.control(),

@@ -29,7 +29,7 @@ pub(super) fn differs(_: &Settings, _: &Settings) -> bool {
 }
 
 impl Radius {
-    pub fn new(_: &Settings) -> Option<Self> {
+    pub fn new(_: &Settings, _: BootTime) -> Option<Self> {
         None
     }
 }

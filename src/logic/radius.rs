@@ -26,6 +26,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{BootTime, Gather};
 
 /// How long a server that does not answer is left in peace.
@@ -45,7 +47,8 @@ const MOST_PATIENCE: Duration = Duration::from_secs(16);
 pub struct Ticket(pub u64);
 
 /// What may happen to a request that cannot be delivered. The first is thrown away first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Worth {
     /// A later one of the same subject says all that it says.
     Interim,
@@ -68,6 +71,8 @@ pub enum Input {
         subject: u64,
         /// How much it matters.
         worth: Worth,
+        /// Since when it is true: it may have waited for a daemon before this one.
+        since: BootTime,
     },
     /// A good answer has come to what was sent with this identifier.
     Answered {
@@ -192,13 +197,13 @@ impl Requests {
     /// Takes in one fact. Answers that belong to nothing are dropped.
     pub fn handle_input(&mut self, input: Input, now: BootTime) {
         match input {
-            Input::Submit { ticket, subject, worth } => {
+            Input::Submit { ticket, subject, worth, since } => {
                 if worth != Worth::Question
                     && let Some(request) = self.waiting.interim_of(subject)
                 {
                     self.supersede(request);
                 }
-                self.waiting.insert(Request { ticket, subject, worth, since: now, asked: 0 });
+                self.waiting.insert(Request { ticket, subject, worth, since, asked: 0 });
                 self.make_room();
             }
             Input::Answered { server, identifier } => {

@@ -59,7 +59,8 @@ impl World {
                 let ticket = Ticket(self.subjects.len() as u64);
                 self.subjects.insert(ticket, (subject, worth));
                 self.open.insert(ticket);
-                self.requests.handle_input(Input::Submit { ticket, subject, worth }, self.now);
+                self.requests
+                    .handle_input(Input::Submit { ticket, subject, worth, since: self.now }, self.now);
             }
             Event::AnswerLast => self.answer(self.sent.last().copied()),
             Event::AnswerFirst => self.answer(self.sent.first().copied()),
@@ -154,8 +155,11 @@ fn no_short_history_breaks_the_rules() {
 fn a_server_that_does_not_answer_is_asked_as_often_as_said_then_another_one() {
     let mut requests = Requests::new(2, PATIENCE);
     let now = BootTime(0);
-    let submit = |number| Input::Submit { ticket: Ticket(number), subject: number + 1, worth: Worth::Stop };
-    requests.handle_input(submit(0), now);
+    let submit = |number, since| {
+        let (ticket, subject, worth) = (Ticket(number), number + 1, Worth::Stop);
+        Input::Submit { ticket, subject, worth, since }
+    };
+    requests.handle_input(submit(0, now), now);
     let sent = |requests: &mut Requests| match requests.poll_action() {
         Some(Action::Send { ticket, server, identifier, delay }) => {
             (ticket.0, server, identifier, delay.as_secs())
@@ -174,22 +178,38 @@ fn a_server_that_does_not_answer_is_asked_as_often_as_said_then_another_one() {
     let standings: Vec<Standing> = requests.standings().collect();
     assert_eq!(standings, [Standing::Silent(now), Standing::Up]);
     // What comes now goes to the one that is up, and the late answer of the other one counts.
-    requests.handle_input(submit(1), now);
+    requests.handle_input(submit(1, now), now);
     assert_eq!(sent(&mut requests), (1, 1, 1, 0));
     requests.handle_input(Input::Answered { server: 0, identifier: 1 }, now);
     assert_eq!(requests.poll_action(), Some(Action::Done { ticket: Ticket(0) }));
     assert!(requests.standings().all(|standing| standing != Standing::Silent(now)));
     requests.handle_input(Input::Answered { server: 1, identifier: 0 }, now);
     assert_eq!(requests.poll_action(), None, "it was answered already");
-    requests.handle_input(submit(2), now);
+    requests.handle_input(submit(2, now), now);
     assert_eq!(sent(&mut requests), (2, 0, 2, 0), "the first one first again");
+}
+
+#[test]
+fn what_waited_before_is_as_late_as_it_is_and_has_its_time_from_now() {
+    let mut requests = Requests::new(1, PATIENCE);
+    let since = BootTime(0);
+    let now = since + Duration::from_secs(100);
+    let submit = Input::Submit { ticket: Ticket(0), subject: 1, worth: Worth::Stop, since };
+    requests.handle_input(submit, now);
+    let sent = requests.poll_action();
+    assert!(matches!(sent, Some(Action::Send { delay, .. }) if delay == now.since(since)), "{sent:?}");
+    assert_eq!(requests.poll_timeout(), Some(now + PATIENCE.first));
+    requests.handle_timeout(now);
+    assert_eq!(requests.poll_action(), None, "not again at once");
+    assert_eq!(requests.open().collect::<Vec<_>>(), [(Ticket(0), since)]);
 }
 
 #[test]
 fn a_question_is_given_up_and_the_end_of_a_session_is_not() {
     let mut requests = Requests::new(1, PATIENCE);
     let mut now = BootTime(0);
-    let submit = |ticket, worth| Input::Submit { ticket: Ticket(ticket), subject: ticket + 1, worth };
+    let since = now;
+    let submit = |ticket, worth| Input::Submit { ticket: Ticket(ticket), subject: ticket + 1, worth, since };
     requests.handle_input(submit(0, Worth::Question), now);
     requests.handle_input(submit(1, Worth::Stop), now);
     let mut lost = Vec::new();
@@ -220,7 +240,8 @@ fn what_is_kept_is_bounded_and_what_matters_least_goes_first() {
     let now = BootTime(0);
     let all = [Worth::Stop, Worth::Interim, Worth::Start, Worth::Stop, Worth::Stop, Worth::Stop];
     for (number, worth) in (0..).zip(all) {
-        requests.handle_input(Input::Submit { ticket: Ticket(number), subject: number + 1, worth }, now);
+        let (ticket, subject) = (Ticket(number), number + 1);
+        requests.handle_input(Input::Submit { ticket, subject, worth, since: now }, now);
     }
     let mut lost = Vec::new();
     while let Some(action) = requests.poll_action() {
@@ -237,7 +258,8 @@ fn an_identifier_in_use_again_answers_for_its_new_owner_alone() {
     let now = BootTime(0);
     let mut identifiers = Vec::new();
     for number in 0..300 {
-        let submit = Input::Submit { ticket: Ticket(number), subject: number + 1, worth: Worth::Stop };
+        let (ticket, subject, worth) = (Ticket(number), number + 1, Worth::Stop);
+        let submit = Input::Submit { ticket, subject, worth, since: now };
         requests.handle_input(submit, now);
         while let Some(action) = requests.poll_action() {
             match action {

@@ -66,7 +66,8 @@ impl Gateway {
         attributes.push(Attribute::text(number::NAS_IDENTIFIER, &radius.nas_identifier));
         radius.questions += 1;
         let subject = radius.questions;
-        let record = Record { subject, worth: Worth::Question, attributes, password: Some(password) };
+        let (worth, since, password) = (Worth::Question, now, Some(password));
+        let record = Record { subject, worth, since, attributes, password };
         let ticket = radius.access.submit(record, now);
         radius.waiting.insert(ticket, Waiter { reply, name, station });
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::radius::attribute::{Attribute, number};
 use crate::adapters::radius::codec::{self, Authenticator, Code, Packet};
 use crate::adapters::radius::{Peer, receive};
-use crate::logic::radius::{Action, Input, Patience, Requests, Ticket, Worth};
+use crate::logic::radius::{Action, EVERYTHING, Input, Patience, Requests, Ticket, Worth};
 use crate::model::{BootTime, Secret};
 use crate::wire::sign::random;
 
@@ -19,6 +19,8 @@ use crate::wire::sign::random;
 pub(super) struct Record {
     pub subject: u64,
     pub worth: Worth,
+    /// When it became true.
+    pub since: BootTime,
     /// Without those that are true only when it is sent: of delay, of this machine's address.
     pub attributes: Vec<Attribute>,
     /// Hidden anew in each packet.
@@ -77,13 +79,13 @@ impl Channel {
         self.servers.iter().any(|(peer, _)| peer.own() == Some(address))
     }
 
-    /// Has it sent, since `since`.
-    pub fn submit(&mut self, record: Record, since: BootTime) -> Ticket {
+    /// Has it sent.
+    pub fn submit(&mut self, record: Record, now: BootTime) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        let (subject, worth) = (record.subject, record.worth);
+        let Record { subject, worth, since, .. } = record;
         self.records.insert(ticket, record);
-        self.requests.handle_input(Input::Submit { ticket, subject, worth }, since);
+        self.requests.handle_input(Input::Submit { ticket, subject, worth, since }, now);
         ticket
     }
 
@@ -163,25 +165,39 @@ impl Channel {
 
     /// What is not answered yet, for whoever comes after this daemon.
     pub fn unsent(&self) -> Vec<Unsent> {
-        let open = self.requests.open();
-        open.filter_map(|(ticket, since)| {
-            let record = self.records.get(&ticket)?;
-            let attributes =
-                record.attributes.iter().map(|attribute| (attribute.number, attribute.value.clone()));
-            let matters = record.worth != Worth::Interim;
-            Some(Unsent { since, matters, attributes: attributes.collect() })
-        })
-        .collect()
+        self.records.values().map(Unsent::new).collect()
+    }
+
+    /// Goes on with what a daemon before this one had not been answered.
+    pub fn resume(&mut self, unsent: Vec<Unsent>, now: BootTime) {
+        // Its subjects are not ours. Ours count from below, these from above; what concerns all still does.
+        let mut subjects = BTreeMap::from([(EVERYTHING, EVERYTHING)]);
+        for unsent in unsent {
+            let own = u64::MAX - subjects.len() as u64;
+            let subject = *subjects.entry(unsent.subject).or_insert(own);
+            let attributes = unsent.attributes.iter().map(|(kind, value)| Attribute::octets(*kind, value));
+            let (worth, since) = (unsent.worth, unsent.since.min(now));
+            let record = Record { subject, worth, since, attributes: attributes.collect(), password: None };
+            self.submit(record, now);
+        }
     }
 }
 
 /// A request that was not answered when the daemon before this one ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unsent {
-    pub since: BootTime,
-    /// Whether it begins or ends something.
-    pub matters: bool,
-    pub attributes: Vec<(u8, Vec<u8>)>,
+    subject: u64,
+    worth: Worth,
+    since: BootTime,
+    attributes: Vec<(u8, Vec<u8>)>,
+}
+
+impl Unsent {
+    fn new(record: &Record) -> Self {
+        let Record { subject, worth, since, .. } = *record;
+        let attributes = record.attributes.iter().map(|one| (one.number, one.value.clone())).collect();
+        Self { subject, worth, since, attributes }
+    }
 }
 
 fn answers(answer: Code, request: Code) -> bool {

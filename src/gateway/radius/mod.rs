@@ -18,7 +18,6 @@ use self::disconnect::Asked;
 use self::keep::{Running, Terms};
 use self::sessions::Place;
 use super::effects::Gateway;
-use crate::adapters::radius::attribute::Attribute;
 use crate::adapters::radius::codec::Code;
 use crate::config::gateway::Settings;
 use crate::config::radius::Radius as RadiusSettings;
@@ -99,7 +98,7 @@ pub(super) fn differs(one: &Settings, other: &Settings) -> bool {
 
 impl Radius {
     /// As configured; `None`: without servers.
-    pub fn new(settings: &Settings) -> Option<Self> {
+    pub fn new(settings: &Settings, now: BootTime) -> Option<Self> {
         let own = settings.radius.clone()?;
         let patience = Patience { first: own.timeout, tries: own.tries, most: MOST_KEPT };
         let accounts = own.servers.iter().filter_map(|one| Some((one.accounting?, one.secret.clone())));
@@ -122,24 +121,16 @@ impl Radius {
             asked: Asked::default(),
             settings: own,
         };
-        let unsent = if radius.accounts.is_used() { unsent } else { Vec::new() };
-        for (number, unsent) in unsent.into_iter().enumerate() {
-            let attributes = unsent.attributes.iter().map(|(kind, value)| Attribute::octets(*kind, value));
-            let record = Record {
-                // Their order is lost with the daemon; the server has their times.
-                subject: u64::MAX - number as u64,
-                worth: if unsent.matters { Worth::Stop } else { Worth::Start },
-                attributes: attributes.collect(),
-                password: None,
-            };
-            radius.accounts.submit(record, unsent.since);
+        if radius.accounts.is_used() {
+            radius.accounts.resume(unsent, now);
         }
         Some(radius)
     }
 
     fn tell_of_everything(&mut self, begins: bool, now: BootTime) {
         let attributes = record::of_everything(begins, &self.nas_identifier);
-        let record = Record { subject: EVERYTHING, worth: Worth::Stop, attributes, password: None };
+        let (subject, worth, since) = (EVERYTHING, Worth::Stop, now);
+        let record = Record { subject, worth, since, attributes, password: None };
         if self.accounts.is_used() {
             self.accounts.submit(record, now);
         }

@@ -52,7 +52,8 @@ impl Radius {
         if matches!(what, Told::Stop(_)) {
             self.places.remove(&session.number);
         }
-        let record = Record { subject: session.number + 1, worth, attributes, password: None };
+        let (subject, since) = (session.number + 1, now);
+        let record = Record { subject, worth, since, attributes, password: None };
         if self.accounts.is_used() {
             self.accounts.submit(record, now);
         }
