@@ -147,6 +147,7 @@ impl Drive {
         let hostapd = Hostapd::watch(settings.hostapd_directory.clone(), control_dir);
         let dhcp = Dhcp::new(settings.lease_file.clone());
         let watchdog = sd_notify::watchdog_enabled().map(|interval| (interval / 2, now));
+        let radius = Radius::new(&settings, &grants, now);
         let mut gateway = Gateway {
             service: service_id(identity.public()),
             identity,
@@ -156,7 +157,7 @@ impl Drive {
             presence: Presence::default(),
             upstream,
             beacons: Beacons::new(&settings, now),
-            radius: Radius::new(&settings, now),
+            radius,
             messages,
             nft,
             hostapd: hostapd.control(),
@@ -343,8 +344,9 @@ impl Drive {
             })
             .collect();
         let state_dir = &self.gateway.settings.state_dir;
-        let saved =
-            persist::save_grants(state_dir, &kept).and_then(|()| self.gateway.messages.save(state_dir, now));
+        let saved = persist::save_grants(state_dir, &kept)
+            .and_then(|()| self.gateway.messages.save(state_dir, now))
+            .and_then(|()| self.gateway.radius_save());
         if let Err(error) = saved {
             tracing::error!(%error, "grants would not survive a reboot; trying again in a while");
             self.gateway.unkept = Some(sentence(&error));

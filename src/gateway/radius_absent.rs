@@ -6,7 +6,8 @@ use super::effects::Gateway;
 use crate::adapters::nftables::Enforced;
 use crate::config::gateway::Settings;
 use crate::host::control::Reply;
-use crate::logic::grants::{Grant, Target};
+use crate::host::keep::KeepError;
+use crate::logic::grants::{Grant, Grants, Target};
 use crate::model::{BootTime, GrantId, MacAddr, Refusal, Secret, Traffic};
 use crate::wire::local::Finding;
 
@@ -29,7 +30,7 @@ pub(super) fn differs(_: &Settings, _: &Settings) -> bool {
 }
 
 impl Radius {
-    pub fn new(_: &Settings, _: BootTime) -> Option<Self> {
+    pub fn new(_: &Settings, _: &Grants, _: BootTime) -> Option<Self> {
         None
     }
 }
@@ -71,6 +72,10 @@ impl Gateway {
 
     pub fn radius_heard(&mut self, heard: Heard, _: BootTime) {
         match heard {}
+    }
+
+    pub fn radius_save(&mut self) -> Result<(), KeepError> {
+        Ok(())
     }
 
     pub async fn radius_stop(&mut self, _: BootTime) {}

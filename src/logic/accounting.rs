@@ -231,14 +231,6 @@ impl Accounting {
         self.actions.push_back(Action::Measure { stations });
     }
 
-    /// Ends all sessions: the gateway stops.
-    pub fn stop(&mut self, now: BootTime) {
-        let all: Vec<(MacAddr, GrantId)> = self.sessions.keys().copied().collect();
-        for (station, grant) in all {
-            self.handle_input(Input::Closed { grant, station, moved: None, ending: Ending::Stopped }, now);
-        }
-    }
-
     /// Sessions that are open.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.sessions.values()
@@ -255,9 +247,9 @@ impl Accounting {
         &self.told
     }
 
-    /// The grant is over: nothing will be told of it again.
-    pub fn forget(&mut self, grant: GrantId) {
-        self.told.remove(&grant);
+    /// The grant is over: nothing will be told of it again. Whether anything was.
+    pub fn forget(&mut self, grant: GrantId) -> bool {
+        self.told.remove(&grant).is_some()
     }
 
     fn tell(&mut self, what: Told, session: &Session, now: BootTime) {

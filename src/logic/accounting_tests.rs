@@ -213,9 +213,10 @@ fn what_was_told_is_forgotten_with_its_grant() {
     let (grant, station, moved) = (GRANT, STATIONS[0], Traffic::default());
     accounting.handle_input(Input::Opened { grant, station, moved, interim: None, idle: None }, BootTime(0));
     assert_eq!(accounting.told().len(), 1);
-    accounting.stop(BootTime(9));
+    let ending = Ending::Stopped;
+    accounting.handle_input(Input::Closed { grant, station, moved: None, ending }, BootTime(9));
     assert_eq!(accounting.sessions().count(), 0);
-    accounting.forget(grant);
+    assert!(accounting.forget(grant) && !accounting.forget(grant));
     assert!(accounting.told().is_empty());
 }
 

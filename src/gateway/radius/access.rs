@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::effects::Gateway;
 use super::channel::Record;
-use super::keep::{self, Terms};
+use super::keep::{Change, Terms};
 use super::record;
 use crate::adapters::radius::attribute::{Attribute, number};
 use crate::adapters::radius::codec::{Code, Packet};
@@ -105,21 +105,19 @@ impl Gateway {
             return reply.refuse(refusal);
         }
         let Some(radius) = &mut self.radius else { return };
-        radius.terms.insert(spec.id, terms(name, answer));
-        if let Err(error) = keep::save_terms(&self.settings.state_dir, &radius.terms) {
-            tracing::warn!(%error, "after a reboot the server would not hear this grant's name");
+        let (id, terms) = (spec.id, terms(name, answer));
+        radius.terms.insert(id, terms.clone());
+        radius.terms_changed = true;
+        let granted =
+            GrantedRadius { id, station, lease: spec.lease, quota: spec.quota, message: message(answer) };
+        if let Err(refusal) = self.give_by_hand(vec![spec], now) {
+            return reply.refuse(refusal);
         }
-        let granted = GrantedRadius {
-            id: spec.id,
-            station,
-            lease: spec.lease,
-            quota: spec.quota,
-            message: message(answer),
-        };
-        match self.give_by_hand(vec![spec], now) {
-            Ok(()) => reply.ok(granted),
-            Err(refusal) => reply.refuse(refusal),
+        if let Some(radius) = &mut self.radius {
+            // The kernel does not lose the grant if this daemon is killed now; the name is here only.
+            radius.write(&[Change::Given(id, terms)], now);
         }
+        reply.ok(granted);
     }
 
     /// No server has answered.

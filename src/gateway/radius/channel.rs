@@ -2,11 +2,12 @@
 //!
 //! When and to whom is decided in `logic/radius.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::keep::Change;
 use crate::adapters::radius::attribute::{Attribute, number};
 use crate::adapters::radius::codec::{self, Authenticator, Code, Packet};
 use crate::adapters::radius::{Peer, receive};
@@ -39,6 +40,8 @@ pub(super) struct Channel {
     servers: Vec<(Peer, Secret)>,
     pub requests: Requests,
     records: BTreeMap<Ticket, Record>,
+    /// Requests that are new, or have ended, since what waits was written down.
+    changed: BTreeSet<Ticket>,
     /// What the answer to each packet that is on its way must fit.
     flights: BTreeMap<(usize, u8), Authenticator>,
     next: u64,
@@ -58,6 +61,7 @@ impl Channel {
             requests: Requests::new(servers.len(), patience),
             servers,
             records: BTreeMap::new(),
+            changed: BTreeSet::new(),
             flights: BTreeMap::new(),
             next: 0,
             answer: None,
@@ -85,6 +89,7 @@ impl Channel {
         self.next += 1;
         let Record { subject, worth, since, .. } = record;
         self.records.insert(ticket, record);
+        self.changed.insert(ticket);
         self.requests.handle_input(Input::Submit { ticket, subject, worth, since }, now);
         ticket
     }
@@ -147,29 +152,43 @@ impl Channel {
                     }
                 }
                 Action::Done { ticket } => {
-                    self.records.remove(&ticket);
+                    self.forget(ticket);
                     if let Some(answer) = self.answer.take() {
                         return Some(Outcome::Answered(ticket, answer));
                     }
                 }
                 Action::Superseded { ticket } => {
-                    self.records.remove(&ticket);
+                    self.forget(ticket);
                 }
                 Action::Lost { ticket, worth } => {
-                    self.records.remove(&ticket);
+                    self.forget(ticket);
                     return Some(Outcome::Lost(ticket, worth));
                 }
             }
         }
     }
 
+    fn forget(&mut self, ticket: Ticket) {
+        self.records.remove(&ticket);
+        // One that was not written down yet never will be.
+        if !self.changed.remove(&ticket) {
+            self.changed.insert(ticket);
+        }
+    }
+
     /// What is not answered yet, for whoever comes after this daemon.
-    pub fn unsent(&self) -> Vec<Unsent> {
-        self.records.values().map(Unsent::new).collect()
+    pub fn unsent(&self) -> impl Iterator<Item = Change> {
+        self.records.iter().map(|(ticket, record)| Change::of_request(*ticket, Some(Unsent::new(record))))
+    }
+
+    /// What has changed of that since this was asked last.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let of = |ticket| Change::of_request(ticket, self.records.get(&ticket).map(Unsent::new));
+        std::mem::take(&mut self.changed).into_iter().map(of).collect()
     }
 
     /// Goes on with what a daemon before this one had not been answered.
-    pub fn resume(&mut self, unsent: Vec<Unsent>, now: BootTime) {
+    pub fn resume(&mut self, unsent: impl Iterator<Item = Unsent>, now: BootTime) {
         // Its subjects are not ours. Ours count from below, these from above; what concerns all still does.
         let mut subjects = BTreeMap::from([(EVERYTHING, EVERYTHING)]);
         for unsent in unsent {

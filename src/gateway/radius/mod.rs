@@ -8,22 +8,23 @@
 //! hostapd can ask and tell a server as well. It knows neither our grants nor what the kernel counts: whoever lets
 //! both tell a server of the same stations is told twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::access::Waiting;
 use self::channel::{Channel, Outcome, Record};
 use self::disconnect::Asked;
-use self::keep::{Running, Terms};
+use self::keep::{Change, Journal, Running, Terms};
 use self::sessions::Place;
 use super::effects::Gateway;
 use crate::adapters::radius::codec::Code;
 use crate::config::gateway::Settings;
 use crate::config::radius::Radius as RadiusSettings;
 use crate::host::clock;
+use crate::host::keep::KeepError;
 use crate::logic::accounting::{self, Accounting, Ending};
-use crate::logic::grants;
+use crate::logic::grants::{self, Grants};
 use crate::logic::radius::{EVERYTHING, Patience, Worth};
 use crate::model::{BootTime, Cause, GrantId, MacAddr};
 use crate::wire::sign::random;
@@ -43,6 +44,9 @@ const MOST_KEPT: usize = 20_000;
 
 /// What servers were told is written down this long after it has changed.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
+
+/// And when that went wrong.
+const KEEP_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for servers to answer.
 const STOP_PATIENCE: Duration = Duration::from_millis(1500);
@@ -64,8 +68,13 @@ pub(super) struct Radius {
     /// What is said of each session again and again, and its addresses.
     places: BTreeMap<u64, Place>,
     terms: BTreeMap<GrantId, Terms>,
-    /// When what must survive is written down.
+    /// Whether they are others than are kept across a reboot.
+    terms_changed: bool,
+    /// What a restart must not lose, and when what has changed of it is written down.
+    journal: Journal,
     keep_at: Option<BootTime>,
+    /// Grants of which more was told since then, or which are over.
+    changed: BTreeSet<GrantId>,
     lost: BTreeMap<Worth, u64>,
     /// What servers ask.
     asked: Asked,
@@ -98,12 +107,18 @@ pub(super) fn differs(one: &Settings, other: &Settings) -> bool {
 
 impl Radius {
     /// As configured; `None`: without servers.
-    pub fn new(settings: &Settings, now: BootTime) -> Option<Self> {
+    pub fn new(settings: &Settings, grants: &Grants, now: BootTime) -> Option<Self> {
         let own = settings.radius.clone()?;
         let patience = Patience { first: own.timeout, tries: own.tries, most: MOST_KEPT };
         let accounts = own.servers.iter().filter_map(|one| Some((one.accounting?, one.secret.clone())));
         let access = own.servers.iter().filter_map(|one| Some((one.authentication?, one.secret.clone())));
-        let Running { told, unsent } = keep::load_running(&settings.runtime_dir);
+        let (journal, Running { mut told, terms: given, unsent }) = Journal::open(&settings.runtime_dir);
+        let kept = keep::load_terms(&settings.state_dir);
+        let mut terms = kept.clone();
+        terms.extend(given);
+        // Some may have ended while there was no daemon.
+        told.retain(|grant, _| grants.get(*grant).is_some());
+        terms.retain(|grant, _| grants.get(*grant).is_some());
         let name = if own.nas_identifier.is_empty() { &settings.name } else { &own.nas_identifier };
         let mut radius = Self {
             nas_identifier: name.clone(),
@@ -115,14 +130,17 @@ impl Radius {
             has_begun: false,
             run: u32::from_be_bytes(random()),
             places: BTreeMap::new(),
-            terms: keep::load_terms(&settings.state_dir),
+            terms_changed: terms != kept,
+            terms,
+            journal,
             keep_at: None,
+            changed: BTreeSet::new(),
             lost: BTreeMap::new(),
             asked: Asked::default(),
             settings: own,
         };
         if radius.accounts.is_used() {
-            radius.accounts.resume(unsent, now);
+            radius.accounts.resume(unsent.into_values(), now);
         }
         Some(radius)
     }
@@ -138,6 +156,29 @@ impl Radius {
 
     fn keep_soon(&mut self, now: BootTime) {
         self.keep_at.get_or_insert(now + KEEP_AFTER);
+    }
+
+    /// Writes down what a restart must not lose.
+    fn keep(&mut self, now: BootTime) {
+        let told = self.accounting.told();
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let changed = changed
+            .map(|grant| told.get(&grant).map_or(Change::Over(grant), |moved| Change::Told(grant, *moved)));
+        let changes: Vec<Change> = changed.chain(self.accounts.changes()).collect();
+        self.keep_at = None;
+        self.write(&changes, now);
+    }
+
+    fn write(&mut self, changes: &[Change], now: BootTime) {
+        let whole = || {
+            let told = self.accounting.told().iter().map(|(grant, moved)| Change::Told(*grant, *moved));
+            let given = self.terms.iter().map(|(grant, terms)| Change::Given(*grant, terms.clone()));
+            told.chain(given).chain(self.accounts.unsent()).collect()
+        };
+        if let Err(error) = self.journal.write(changes, whole) {
+            tracing::warn!(%error, "what RADIUS servers were told would be forgotten by a restart");
+            self.keep_at.get_or_insert(now + KEEP_AGAIN);
+        }
     }
 
     fn due(&self) -> Option<BootTime> {
@@ -215,7 +256,7 @@ impl Gateway {
             radius.asked.listen(radius.settings.disconnect, now);
         }
         if radius.keep_at.is_some_and(|at| at <= now) {
-            self.radius_keep();
+            radius.keep(now);
         }
     }
 
@@ -229,13 +270,12 @@ impl Gateway {
         }
     }
 
-    fn radius_keep(&mut self) {
-        let Some(radius) = &mut self.radius else { return };
-        radius.keep_at = None;
-        let running = Running { told: radius.accounting.told().clone(), unsent: radius.accounts.unsent() };
-        if let Err(error) = keep::save_running(&self.settings.runtime_dir, &running) {
-            tracing::warn!(%error, "what RADIUS servers were told would be forgotten by a restart");
-        }
+    /// Writes down what a reboot must not lose, if it has changed.
+    pub fn radius_save(&mut self) -> Result<(), KeepError> {
+        let Some(radius) = self.radius.as_mut().filter(|radius| radius.terms_changed) else { return Ok(()) };
+        keep::save_terms(&self.settings.state_dir, &radius.terms)?;
+        radius.terms_changed = false;
+        Ok(())
     }
 
     /// The daemon ends: so do sessions, for the servers. What passes from here on counts in the next ones.
@@ -274,6 +314,8 @@ impl Gateway {
         if waits > 0 {
             tracing::warn!(waits, "RADIUS servers have not answered; they are told at the next start");
         }
-        self.radius_keep();
+        if let Some(radius) = &mut self.radius {
+            radius.keep(clock::now());
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::effects::Gateway;
 use super::channel::Record;
-use super::keep::{self, Terms};
+use super::keep::Terms;
 use super::{Radius, record};
 use crate::adapters::nftables::Enforced;
 use crate::adapters::radius::attribute::{Attribute, number};
@@ -57,6 +57,7 @@ impl Radius {
         if self.accounts.is_used() {
             self.accounts.submit(record, now);
         }
+        self.changed.insert(session.grant);
         self.keep_soon(now);
     }
 
@@ -117,13 +118,12 @@ impl Gateway {
     /// A grant is over, whether or not anybody had it.
     pub fn radius_over(&mut self, grant: GrantId, now: BootTime) {
         let Some(radius) = &mut self.radius else { return };
-        radius.accounting.forget(grant);
-        if radius.terms.remove(&grant).is_some()
-            && let Err(error) = keep::save_terms(&self.settings.state_dir, &radius.terms)
-        {
-            tracing::warn!(%error, "names of grants");
+        let was_given = radius.terms.remove(&grant).is_some();
+        radius.terms_changed |= was_given;
+        if radius.accounting.forget(grant) || was_given {
+            radius.changed.insert(grant);
+            radius.keep_soon(now);
         }
-        radius.keep_soon(now);
     }
 
     fn radius_open(&mut self, station: MacAddr, grant: GrantId, now: BootTime) {
