@@ -45,7 +45,7 @@ impl HostapdControl {
 
     /// The name by which a station has joined a BSS, if it has one.
     pub async fn identity(&self, bss: &str, station: MacAddr) -> Result<Option<String>, HostapdError> {
-        let found = self.stations(bss).await?.into_iter().find(|info| info.mac == station);
+        let found = self.session(bss)?.station(station).await?;
         Ok(found.and_then(|info| info.identity))
     }
 
