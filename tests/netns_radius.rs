@@ -309,6 +309,32 @@ fn a_request_that_comes_again_gets_its_answer_again_and_ends_nothing_more() {
     assert!(anne.reaches(lab::INTERNET_V4), "it was granted anew");
 }
 
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn a_session_is_found_by_the_address_that_its_station_has_now() {
+    let lab = Lab::with_stations(1);
+    // No server is told of it.
+    let config = settings(lab.path(), &[FIRST], &with_listener()) + "accounting_port = 0\n";
+    let gateway = Gateway::start(&lab, &config);
+    let anne = &lab.stations[0];
+    gateway.grant(anne.mac);
+    assert!(anne.pings(lab::GATEWAY_V4), "the gateway knows its address");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for (nas, wanted) in [
+        ("198.51.100.9", "NAS-Identification-Mismatch"),
+        // By which nobody was ever spoken to.
+        ("198.51.100.1", "Received Disconnect-ACK"),
+    ] {
+        let what = format!(
+            "Framed-IP-Address={},NAS-IP-Address={nas},Event-Timestamp={now},Message-Authenticator=0x00",
+            anne.v4
+        );
+        let said = radclient(&lab, "disconnect", FIRST, &what, SECRET);
+        assert!(said.contains(wanted), "{what}: {said}");
+    }
+    assert!(anne.is_cut_off(lab::INTERNET_V4));
+}
+
 /// What radclient says that it got for this, sent from that address.
 fn radclient(lab: &Lab, command: &str, from: IpAddr, attributes: &str, secret: &str) -> String {
     let mut radclient = lab.internet.command("radclient");

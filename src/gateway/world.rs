@@ -59,9 +59,15 @@ impl World {
         self.links.values().find(|link| link.name == name).map(|link| link.index)
     }
 
-    /// Whether an interface of this machine has this address.
+    /// Whether an interface of this machine has this MAC address.
     pub fn is_ours(&self, mac: MacAddr) -> bool {
         self.links.values().any(|link| link.mac == Some(mac))
+    }
+
+    /// Whether an interface of this machine has this address.
+    #[cfg(feature = "radius")]
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        self.addresses.keys().any(|(_, own)| *own == ip)
     }
 
     /// The shared interfaces that exist.

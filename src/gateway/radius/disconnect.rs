@@ -1,6 +1,7 @@
 //! What RADIUS servers ask of us: to end sessions (RFC 5176). What becomes of it is decided in
 //! `logic/disconnect.rs`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::adapters::radius::attribute::{Attribute, number, parse_station_id};
 use crate::adapters::radius::codec::{self, Code, Packet};
 use crate::logic::disconnect::{Answered, Ask, ErrorCause, Known, judge};
 use crate::logic::grants;
-use crate::model::{BootTime, Cause, GrantId};
+use crate::model::{BootTime, Cause, Gather, GrantId, MacAddr};
 
 /// Between two attempts to listen.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
@@ -106,8 +107,9 @@ impl Gateway {
 
     fn radius_disconnect(&mut self, request: &Packet, now: BootTime) -> Result<(), ErrorCause> {
         let Some(radius) = &self.radius else { return Err(ErrorCause::UnsupportedService) };
-        let known = radius.known();
-        let ended = judge(&radius.ask(request), known.iter(), record::calendar())?;
+        let ask = self.ask_of(request, radius.nas_identifier.as_bytes());
+        let known = self.known(radius, &ask);
+        let ended = judge(&ask, known.iter(), record::calendar())?;
         self.refused = false;
         for grant in &ended {
             let input = grants::Input::Take { grant: *grant, incarnation: None, cause: Cause::Owner };
@@ -121,28 +123,39 @@ impl Gateway {
             false => Ok(()),
         }
     }
-}
 
-impl Radius {
-    fn known(&self) -> Vec<Known> {
-        let sessions = self.accounting.sessions();
-        sessions
-            .filter_map(|session| {
-                let place = self.places.get(&session.number)?;
-                Some(Known {
-                    grant: session.grant,
-                    session: self.session_id(session),
-                    name: place.name.clone(),
-                    station: session.station,
-                    addresses: place.addresses.iter().copied().collect(),
-                })
+    /// Sessions, with those addresses of each that are asked for.
+    fn known(&self, radius: &Radius, ask: &Ask) -> Vec<Known> {
+        // An address is whose it is now; one that nobody has, whose it was last.
+        let holders = |ip: &IpAddr| -> BTreeSet<MacAddr> {
+            let stations = self.presence.stations();
+            stations
+                .filter(|(_, found)| found.addresses.contains_key(ip))
+                .map(|(station, _)| station)
+                .gather()
+        };
+        let asked: Vec<(IpAddr, BTreeSet<MacAddr>)> =
+            ask.addresses.iter().map(|ip| (*ip, holders(ip))).collect();
+        let sessions = radius.accounting.sessions();
+        let known = sessions.filter_map(|session| {
+            let place = radius.places.get(&session.number)?;
+            let is_there = |(ip, holders): &&(IpAddr, BTreeSet<MacAddr>)| match holders.is_empty() {
+                true => place.addresses.contains(ip),
+                false => holders.contains(&session.station),
+            };
+            Some(Known {
+                grant: session.grant,
+                session: radius.session_id(session),
+                name: place.name.clone(),
+                station: session.station,
+                addresses: asked.iter().filter(is_there).map(|(ip, _)| *ip).collect(),
             })
-            .collect()
+        });
+        known.collect()
     }
 
-    fn ask(&self, request: &Packet) -> Ask {
+    fn ask_of(&self, request: &Packet, nas_identifier: &[u8]) -> Ask {
         let mut ask = Ask::default();
-        let own = self.nas_identifier.as_bytes();
         for Attribute { number, value } in &request.attributes {
             match *number {
                 number::ACCT_SESSION_ID => ask.session = Some(value.clone()),
@@ -152,10 +165,10 @@ impl Radius {
                     Some(address) => ask.addresses.push(address),
                     None => ask.has_unsupported = true,
                 },
-                number::NAS_IDENTIFIER => ask.for_another |= value != own,
+                number::NAS_IDENTIFIER => ask.for_another |= value != nas_identifier,
                 number::NAS_IP_ADDRESS | number::NAS_IPV6_ADDRESS => {
                     let named = as_address(value);
-                    ask.for_another |= named.is_none_or(|named| !self.accounts.speaks_from(named));
+                    ask.for_another |= named.is_none_or(|named| !self.world.has_address(named));
                 }
                 number::EVENT_TIMESTAMP => {
                     let seconds = value.as_slice().try_into().ok().map(u32::from_be_bytes);
