@@ -124,7 +124,7 @@ impl Gateway {
     pub(super) fn radius_unanswered(&mut self, ticket: Ticket) {
         let Some(radius) = &mut self.radius else { return };
         let Some(waiter) = radius.waiting.remove(&ticket) else { return };
-        let why = radius.access.refusal.as_ref().map(|why| format!(" (an answer was not used: {why})"));
+        let why = radius.access.refusal().map(|why| format!(" (an answer was not used: {why})"));
         let sentence = format!(
             "no RADIUS server has answered{}; nothing was granted; see `wayleave doctor`",
             why.unwrap_or_default()

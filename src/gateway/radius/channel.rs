@@ -3,7 +3,7 @@
 //! When and to whom is decided in `logic/radius.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,9 +47,9 @@ pub(super) struct Channel {
     next: u64,
     /// What came last, until it is known whose it is.
     answer: Option<Packet>,
-    /// Answers that were not to be believed, and what was wrong with the last one.
+    /// Answers that were not to be believed, and what was wrong with the last one, until its server answers well.
     pub refused: u64,
-    pub refusal: Option<String>,
+    refusal: Option<(usize, String)>,
 }
 
 impl Channel {
@@ -78,11 +78,6 @@ impl Channel {
         self.servers.iter().map(|(peer, _)| peer.address())
     }
 
-    /// Whether a server sees us at this address.
-    pub fn speaks_from(&self, address: IpAddr) -> bool {
-        self.servers.iter().any(|(peer, _)| peer.own() == Some(address))
-    }
-
     /// Has it sent.
     pub fn submit(&mut self, record: Record, now: BootTime) -> Ticket {
         let ticket = Ticket(self.next);
@@ -108,18 +103,24 @@ impl Channel {
         match codec::read_answer(datagram, secret, asked) {
             Ok(packet) if answers(packet.code, self.code) => {
                 self.flights.remove(&(server, identifier));
+                self.refusal.take_if(|(of, _)| *of == server);
                 self.answer = Some(packet);
                 self.requests.handle_input(Input::Answered { server, identifier }, now);
             }
-            Ok(packet) => self.refuse(format!("it has code {}", packet.code.0)),
-            Err(error) => self.refuse(error.to_string()),
+            Ok(packet) => self.refuse(server, format!("it has code {}", packet.code.0)),
+            Err(error) => self.refuse(server, error.to_string()),
         }
     }
 
-    fn refuse(&mut self, why: String) {
+    /// What was wrong with the last answer of a server that has not answered well since.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_ref().map(|(_, why)| why.as_str())
+    }
+
+    fn refuse(&mut self, server: usize, why: String) {
         tracing::debug!(why, "an answer of a RADIUS server is not used");
         self.refused += 1;
-        self.refusal = Some(why);
+        self.refusal = Some((server, why));
     }
 
     /// Carries out what was decided, up to the first request that ended.

@@ -68,10 +68,10 @@ fn channel(word: &str, used_for: &str, channel: &Channel) -> Finding {
     if !silent.is_empty() {
         found = format!("{found}; {}", silent.join("; "));
     }
-    if let Some(why) = &channel.refusal {
+    if let Some(why) = channel.refusal() {
         found = format!("{found}; {} answers were not used, the last one because {why}", channel.refused);
     }
-    let severity = match (up.is_empty(), silent.is_empty() && channel.refusal.is_none()) {
+    let severity = match (up.is_empty(), silent.is_empty() && channel.refusal().is_none()) {
         (true, _) => Severity::Problem,
         (false, false) => Severity::Hint,
         (false, true) => Severity::Good,
