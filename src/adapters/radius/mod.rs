@@ -31,11 +31,6 @@ impl Peer {
         self.address
     }
 
-    /// The address from which it was spoken to last.
-    pub fn own(&self) -> Option<IpAddr> {
-        self.socket.as_ref()?.get().local_addr().ok().map(|own| own.ip())
-    }
-
     /// The address from which it is spoken to: that of this machine on the way there.
     pub fn open(&mut self) -> io::Result<IpAddr> {
         if self.socket.is_none() {
@@ -70,15 +65,22 @@ impl Peer {
 
     async fn receive(&self) -> Vec<u8> {
         let Some(socket) = &self.socket else { return std::future::pending().await };
-        let mut buffer = vec![0; codec::MOST];
         loop {
             // An error here: nobody listens there (ICMP). What was sent is sent again in its time.
-            if let Ok(length) = socket.read(|socket| socket.recv(&mut buffer)).await {
-                buffer.truncate(length);
-                return buffer;
+            if let Ok((datagram, ())) =
+                socket.read(|socket| read(|buffer| Ok((socket.recv(buffer)?, ())))).await
+            {
+                return datagram;
             }
         }
     }
+}
+
+/// One datagram, and what else is said of it. Only now is there one: whoever waits holds no buffer.
+fn read<T>(receive: impl FnOnce(&mut [u8]) -> io::Result<(usize, T)>) -> io::Result<(Vec<u8>, T)> {
+    let mut buffer = [0; codec::MOST];
+    let (length, more) = receive(&mut buffer)?;
+    Ok((buffer[..length].to_vec(), more))
 }
 
 /// The next datagram from any of these, with its place among them; never without any.
@@ -104,12 +106,11 @@ impl Listener {
 
     /// The next datagram, and who sent it.
     pub async fn receive(&self) -> (SocketAddr, Vec<u8>) {
-        let mut buffer = vec![0; codec::MOST];
         loop {
             // An error here is about an answer that could not be delivered.
-            if let Ok((length, from)) = self.0.read(|socket| socket.recv_from(&mut buffer)).await {
-                buffer.truncate(length);
-                return (from, buffer);
+            if let Ok((datagram, from)) = self.0.read(|socket| read(|buffer| socket.recv_from(buffer))).await
+            {
+                return (from, datagram);
             }
         }
     }
