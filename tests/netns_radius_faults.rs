@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::daemons::Gateway;
+use support::frame::mac_text;
 use support::freeradius::{FreeRadius, settings};
 use support::lab::{self, Lab};
-use support::wait::{SOON, wait_until};
+use support::wait::{SOON, wait_for, wait_until};
 use wayleave::adapters::radius::attribute::number;
 use wayleave::adapters::radius::codec::Code;
 
@@ -119,6 +120,25 @@ fn what_waits_across_a_restart_is_told_once_in_its_order_and_as_late_as_it_is() 
         let late: u64 = record["Acct-Delay-Time"].parse().unwrap();
         assert!((3..20).contains(&late), "{record:?}");
     }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn where_a_station_is_that_was_granted_before_it_came_is_told_later() {
+    let lab = Lab::with_stations(1);
+    let server = FreeRadius::start(&lab.internet, SERVER, lab.path(), "");
+    let gateway = Gateway::start(&lab, &settings(lab.path(), &[SERVER], QUICK));
+    let guest = [2, 0xee, 0, 0, 0, 9];
+    gateway.grant(guest);
+    let start = wait_for("the start", SOON, || server.of_kind("Start").pop());
+    assert_eq!((start.get("NAS-Port-Type"), start.get("NAS-Port-Id")), (None, None), "{start:?}");
+    let anne = &lab.stations[0];
+    anne.netns.ip(&format!("link set {} address {}", lab::STATION, mac_text(guest)));
+    assert!(anne.pings(lab::GATEWAY_V4));
+    gateway.evict(guest);
+    let stop = wait_for("the end", SOON, || server.of_kind("Stop").pop());
+    assert_eq!((stop["NAS-Port-Type"].as_str(), stop["NAS-Port-Id"].as_str()), ("Ethernet", "ap0"));
+    assert_eq!(stop["Called-Station-Id"], "02-77-00-00-00-01");
 }
 
 /// A program that owns a table with the name of ours, in which there is nothing.

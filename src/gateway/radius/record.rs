@@ -25,15 +25,16 @@ pub(super) fn of_everything(begins: bool, nas_identifier: &str) -> Vec<Attribute
     attributes
 }
 
-/// What is true of a session from its start on, and where its station is now.
+/// Which station, and where it is now; of one that was not seen yet nothing more.
 pub(super) fn of_place(gateway: &Gateway, station: MacAddr) -> Vec<Attribute> {
     let mut attributes = vec![Attribute::text(number::CALLING_STATION_ID, &station_id(station))];
-    let found = gateway.presence.get(station);
-    let bss = found.and_then(|found| found.bsses.first());
-    let port = bss.or_else(|| found.and_then(|found| found.ports.first()));
+    let Some(found) = gateway.presence.get(station) else { return attributes };
+    let bss = found.bsses.first();
+    // Without a bridge only its addresses say behind which interface it is.
+    let port = bss.or_else(|| found.ports.first()).or_else(|| found.addresses.values().next());
+    let Some(port) = port else { return attributes };
     let known = bss.and_then(|bss| gateway.presence.bsses().get(bss));
-    let is_wireless = known.is_some_and(|bss| !bss.ssid.as_bytes().is_empty());
-    match known.filter(|_| is_wireless) {
+    match known.filter(|bss| !bss.ssid.as_bytes().is_empty()) {
         // RFC 3580, 3.20: the address of the access point, and the name of the network behind a colon.
         Some(bss) => {
             let mut called = station_id(bss.bssid.0).into_bytes();
@@ -43,14 +44,14 @@ pub(super) fn of_place(gateway: &Gateway, station: MacAddr) -> Vec<Attribute> {
             attributes.push(Attribute::integer(number::NAS_PORT_TYPE, port_type::WIRELESS_802_11));
         }
         None => {
-            let network = port.and_then(|port| gateway.network_at(port));
+            let network = gateway.network_at(port);
             if let Some(own) = network.and_then(|network| gateway.world.bssid(&network.interface)) {
                 attributes.push(Attribute::text(number::CALLED_STATION_ID, &station_id(own.0)));
             }
             attributes.push(Attribute::integer(number::NAS_PORT_TYPE, port_type::ETHERNET));
         }
     }
-    attributes.extend(port.map(|port| Attribute::text(number::NAS_PORT_ID, port)));
+    attributes.push(Attribute::text(number::NAS_PORT_ID, port));
     attributes
 }
 

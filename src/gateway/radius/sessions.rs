@@ -164,14 +164,18 @@ impl Gateway {
         }
     }
 
-    /// Takes down the addresses that a station has now; those of one that has none any more stay known.
+    /// Takes down where a station is now and which addresses it has. What nobody sees any more stays known: most were
+    /// granted before they were there, and are gone when their session ends.
     fn radius_look(&mut self, station: MacAddr) {
-        let Some(radius) = &mut self.radius else { return };
-        let Some(found) = self.presence.get(station).filter(|found| !found.addresses.is_empty()) else {
+        if self.radius.is_none() || self.presence.get(station).is_none() {
             return;
-        };
+        }
+        let attributes = record::of_place(self, station);
+        let (Some(radius), Some(found)) = (&mut self.radius, self.presence.get(station)) else { return };
         for session in radius.accounting.of_station(station) {
-            if let Some(place) = radius.places.get_mut(&session.number) {
+            let Some(place) = radius.places.get_mut(&session.number) else { continue };
+            place.attributes.clone_from(&attributes);
+            if !found.addresses.is_empty() {
                 place.addresses = found.addresses.keys().copied().gather();
             }
         }
