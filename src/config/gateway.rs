@@ -34,8 +34,6 @@ const SLOT: Duration = Duration::from_secs(300);
 /// What leaves room for the rest of a beacon.
 const MOST_VENDOR_OCTETS: usize = 512;
 
-const EAP_METHODS: [&str; 4] = ["MD5", "PEAP", "TTLS", "PWD"];
-
 /// What the file says.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +189,37 @@ impl LayoutChoice {
     }
 }
 
+/// An EAP method that hostapd's own EAP server and wpa_supplicant have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EapMethod {
+    /// EAP-MD5 (RFC 3748, 5.4): on wires only, it makes no keys.
+    Md5,
+    /// PEAP with MSCHAPv2 in it.
+    Peap,
+    /// EAP-TTLS (RFC 5281).
+    Ttls,
+    /// EAP-pwd (RFC 5931).
+    Pwd,
+}
+
+impl EapMethod {
+    const ALLOWED: &str = "MD5, PEAP, TTLS or PWD";
+
+    fn of(name: &str) -> Option<Self> {
+        [Self::Md5, Self::Peap, Self::Ttls, Self::Pwd].into_iter().find(|method| method.name() == name)
+    }
+
+    /// As in hostapd's and wpa_supplicant's files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Peap => "PEAP",
+            Self::Ttls => "TTLS",
+            Self::Pwd => "PWD",
+        }
+    }
+}
+
 /// A network that is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -202,8 +231,8 @@ pub struct Network {
     pub credential: Credential,
     /// Where hostapd reads the codes of grants; without it the network takes none.
     pub wpa_psk_file: Option<PathBuf>,
-    /// Where hostapd's EAP server reads names and passwords of grants, and its method (`EAP_METHODS`).
-    pub eap_user_file: Option<(PathBuf, String)>,
+    /// Where hostapd's EAP server reads names and passwords of grants, and its method.
+    pub eap_user_file: Option<(PathBuf, EapMethod)>,
 }
 
 /// Checked settings of a gateway.
@@ -310,8 +339,8 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
                 Credential::Psk { passphrase }
             }
             (None, Some(eap)) => {
-                if !EAP_METHODS.contains(&eap.method.as_str()) {
-                    return Err(wrong(&key("eap.method"), &quoted(&eap.method), "MD5, PEAP, TTLS or PWD"));
+                if EapMethod::of(&eap.method).is_none() {
+                    return Err(wrong(&key("eap.method"), &quoted(&eap.method), EapMethod::ALLOWED));
                 }
                 Credential::Eap { method: eap.method, identity: eap.identity, password: eap.password }
             }
@@ -336,10 +365,11 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
                 return Err(wrong(&key, &found, "a file that no other network has"));
             }
         }
-        let method = network.eap_user_method.unwrap_or_else(|| "PEAP".to_owned());
-        if !EAP_METHODS.contains(&method.as_str()) {
-            return Err(wrong(&key("eap_user_method"), &quoted(&method), "MD5, PEAP, TTLS or PWD"));
-        }
+        let method = match &network.eap_user_method {
+            None => EapMethod::Peap,
+            Some(name) => EapMethod::of(name)
+                .ok_or_else(|| wrong(&key("eap_user_method"), &quoted(name), EapMethod::ALLOWED))?,
+        };
         if let Some(file) = &network.eap_user_file {
             let (key, found) = (key("eap_user_file"), quoted(&file.display().to_string()));
             if matches!(credential, Credential::Eap { .. }) {

@@ -32,6 +32,7 @@ pub(super) fn codes(gateway: &Gateway) -> Vec<Finding> {
     }
     for network in gateway.code_networks() {
         if let Some((file, method)) = &network.eap_user_file {
+            let method = method.name();
             let found =
                 format!("{}: names and passwords by {method}, in {}", network.interface, file.display());
             findings.push(finding("codes", Severity::Good, found, ""));

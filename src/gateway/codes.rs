@@ -9,7 +9,7 @@ use futures_util::future::{join, join_all};
 
 use super::effects::{Done, Gateway};
 use crate::adapters::hostapd::{CodeFile, Form, Found, HostapdControl};
-use crate::config::gateway::Network;
+use crate::config::gateway::{EapMethod, Network};
 use crate::model::{BootTime, Bssid, Code, GrantId, Incarnation, MacAddr, Refusal, Ssid, sentence};
 use crate::wire::local::CodeNetwork;
 
@@ -255,11 +255,11 @@ impl Gateway {
 fn files(network: &Network) -> Vec<(PathBuf, Form)> {
     let keys = network.wpa_psk_file.iter().map(|file| (file.clone(), Form::Key));
     let accounts = network.eap_user_file.iter().map(|(file, method)| {
-        let form = match method.as_str() {
-            "MD5" => Form::Md5,
-            "PWD" => Form::Pwd,
-            "TTLS" => Form::Ttls,
-            _ => Form::Peap,
+        let form = match method {
+            EapMethod::Md5 => Form::Md5,
+            EapMethod::Pwd => Form::Pwd,
+            EapMethod::Ttls => Form::Ttls,
+            EapMethod::Peap => Form::Peap,
         };
         (file.clone(), form)
     });
