@@ -11,9 +11,10 @@
 //!             ^------------------- an answer ---------------------------------------------/
 //! ```
 //!
-//! Each try is a packet of its own, with an identifier of its own: what it says of its delay has changed. The answer
-//! to any of them counts. Of one subject (a session) one request is on its way at a time, in the order they came; one
-//! about everything is on its way alone.
+//! Of accounting each try is a packet of its own, with an identifier of its own: what it says of its delay has changed.
+//! A question is sent again as it was, so that its server knows it again (RFC 2865, 3, Identifier). The answer to any try
+//! counts. Of one subject (a session) one request is on its way at a time, in the order they came; one about everything
+//! is on its way alone.
 //!
 //! Held to, for every short history, by `tests::no_short_history_breaks_the_rules`:
 //!
@@ -92,7 +93,7 @@ pub enum Action {
         ticket: Ticket,
         /// To which server.
         server: usize,
-        /// With which identifier.
+        /// With which identifier. One that this request had before at this server: the same packet again.
         identifier: u8,
         /// How long it has waited (Acct-Delay-Time).
         delay: Duration,
@@ -177,6 +178,7 @@ struct Request {
 struct Flight {
     request: Request,
     server: usize,
+    identifier: u8,
     tries: u32,
     due: BootTime,
 }
@@ -250,7 +252,7 @@ impl Requests {
             let Some(flight) = self.on_the_way.remove(&ticket) else { continue };
             let is_down = self.servers[flight.server].silent.is_some_and(|(_, until)| until > now);
             if flight.tries < self.patience.tries && !is_down {
-                self.fly(flight.request, flight.server, flight.tries + 1, now);
+                self.fly(flight.request, flight.server, Some(&flight), now);
                 continue;
             }
             let since = self.servers[flight.server].silent.map_or(now, |(since, _)| since);
@@ -343,7 +345,7 @@ impl Requests {
             match self.server_for(&request, now) {
                 Some(server) => {
                     self.waiting.remove(request.ticket);
-                    self.fly(request, server, 1, now);
+                    self.fly(request, server, None, now);
                     if request.subject == EVERYTHING {
                         return;
                     }
@@ -374,14 +376,19 @@ impl Requests {
         self.servers.iter().all(|server| server.silent.is_some_and(|(_, until)| until > now))
     }
 
-    fn fly(&mut self, request: Request, server: usize, tries: u32, now: BootTime) {
+    fn fly(&mut self, request: Request, server: usize, before: Option<&Flight>, now: BootTime) {
+        let tries = before.map_or(1, |before| before.tries + 1);
+        let same = before.filter(|_| request.worth == Worth::Question).map(|before| before.identifier);
         let found = &mut self.servers[server];
-        let identifier = found.next;
-        found.next = identifier.wrapping_add(1);
+        let identifier = same.unwrap_or(found.next);
+        if same.is_none() {
+            found.next = identifier.wrapping_add(1);
+        }
         found.identifiers.insert(identifier, request.ticket);
         let patience = self.patience.first.saturating_mul(1 << (tries - 1).min(10)).min(MOST_PATIENCE);
         let patience = patience.max(self.patience.first);
-        self.on_the_way.insert(request.ticket, Flight { request, server, tries, due: now + patience });
+        self.on_the_way
+            .insert(request.ticket, Flight { request, server, identifier, tries, due: now + patience });
         let delay = now.since(request.since);
         self.actions.push_back(Action::Send { ticket: request.ticket, server, identifier, delay });
     }

@@ -205,6 +205,28 @@ fn what_waited_before_is_as_late_as_it_is_and_has_its_time_from_now() {
 }
 
 #[test]
+fn a_question_is_the_same_packet_for_as_long_as_it_goes_to_the_same_server() {
+    let mut requests = Requests::new(2, PATIENCE);
+    let mut now = BootTime(0);
+    let submit = Input::Submit { ticket: Ticket(0), subject: 1, worth: Worth::Question, since: now };
+    requests.handle_input(submit, now);
+    // Another one has the next identifier.
+    let submit = Input::Submit { ticket: Ticket(1), subject: 2, worth: Worth::Question, since: now };
+    requests.handle_input(submit, now);
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        while let Some(action) = requests.poll_action() {
+            if let Action::Send { ticket: Ticket(0), server, identifier, .. } = action {
+                sent.push((server, identifier));
+            }
+        }
+        now = requests.poll_timeout().unwrap();
+        requests.handle_timeout(now);
+    }
+    assert_eq!(sent, [(0, 0), (0, 0), (1, 0), (1, 0)]);
+}
+
+#[test]
 fn a_question_is_given_up_and_the_end_of_a_session_is_not() {
     let mut requests = Requests::new(1, PATIENCE);
     let mut now = BootTime(0);

@@ -3,7 +3,9 @@
 //! When and to whom is decided in `logic/radius.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,14 @@ pub(super) struct Record {
     pub password: Option<Secret>,
 }
 
+/// A packet that was sent.
+struct Flight {
+    ticket: Ticket,
+    bytes: Vec<u8>,
+    /// What its answer must fit.
+    asked: Authenticator,
+}
+
 /// How a request ended.
 pub(super) enum Outcome {
     Answered(Ticket, Packet),
@@ -42,8 +52,8 @@ pub(super) struct Channel {
     records: BTreeMap<Ticket, Record>,
     /// Requests that are new, or have ended, since what waits was written down.
     changed: BTreeSet<Ticket>,
-    /// What the answer to each packet that is on its way must fit.
-    flights: BTreeMap<(usize, u8), Authenticator>,
+    /// Packets that may be answered, by server and identifier.
+    flights: BTreeMap<(usize, u8), Flight>,
     next: u64,
     /// What came last, until it is known whose it is.
     answer: Option<Packet>,
@@ -99,10 +109,9 @@ impl Channel {
         let Some((_, secret)) = self.servers.get(server) else { return };
         let Some(identifier) = datagram.get(1).copied() else { return };
         // To a packet that was answered already, or to none.
-        let Some(asked) = self.flights.get(&(server, identifier)) else { return };
-        match codec::read_answer(datagram, secret, asked) {
+        let Some(flight) = self.flights.get(&(server, identifier)) else { return };
+        match codec::read_answer(datagram, secret, &flight.asked) {
             Ok(packet) if answers(packet.code, self.code) => {
-                self.flights.remove(&(server, identifier));
                 self.refusal.take_if(|(of, _)| *of == server);
                 self.answer = Some(packet);
                 self.requests.handle_input(Input::Answered { server, identifier }, now);
@@ -128,28 +137,9 @@ impl Channel {
         loop {
             match self.requests.poll_action()? {
                 Action::Send { ticket, server, identifier, delay } => {
-                    let Some(record) = self.records.get(&ticket) else { continue };
-                    let Some((peer, secret)) = self.servers.get_mut(server) else { continue };
-                    let authenticator = random();
-                    let mut attributes = record.attributes.clone();
-                    if self.code == Code::ACCOUNTING_REQUEST {
-                        let delay = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
-                        attributes.push(Attribute::integer(number::ACCT_DELAY_TIME, delay));
-                    }
-                    if let Some(password) = &record.password {
-                        attributes.extend(codec::hide(password, secret, &authenticator));
-                    }
-                    let sent = peer.open().and_then(|own| {
-                        let by_family = (number::NAS_IP_ADDRESS, number::NAS_IPV6_ADDRESS);
-                        attributes.push(Attribute::address(by_family, own));
-                        let (bytes, asked) =
-                            codec::request(self.code, identifier, &attributes, secret, authenticator);
-                        self.flights.insert((server, identifier), asked);
-                        peer.send(&bytes)
-                    });
-                    if let Err(error) = sent {
+                    if let Err(error) = self.send(ticket, server, identifier, delay) {
                         // As if the network had lost it.
-                        tracing::debug!(%error, server = %peer.address(), "not sent to a RADIUS server");
+                        tracing::debug!(%error, server, "not sent to a RADIUS server");
                     }
                 }
                 Action::Done { ticket } => {
@@ -169,8 +159,34 @@ impl Channel {
         }
     }
 
+    fn send(&mut self, ticket: Ticket, server: usize, identifier: u8, delay: Duration) -> io::Result<()> {
+        let Some(record) = self.records.get(&ticket) else { return Ok(()) };
+        let Some((peer, secret)) = self.servers.get_mut(server) else { return Ok(()) };
+        let own = peer.open()?;
+        let again = self.flights.get(&(server, identifier)).filter(|flight| flight.ticket == ticket);
+        if let Some(flight) = again {
+            return peer.send(&flight.bytes);
+        }
+        let authenticator = random();
+        let mut attributes = record.attributes.clone();
+        if self.code == Code::ACCOUNTING_REQUEST {
+            let delay = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+            attributes.push(Attribute::integer(number::ACCT_DELAY_TIME, delay));
+        }
+        if let Some(password) = &record.password {
+            attributes.extend(codec::hide(password, secret, &authenticator));
+        }
+        let by_family = (number::NAS_IP_ADDRESS, number::NAS_IPV6_ADDRESS);
+        attributes.push(Attribute::address(by_family, own));
+        let (bytes, asked) = codec::request(self.code, identifier, &attributes, secret, authenticator);
+        let sent = peer.send(&bytes);
+        self.flights.insert((server, identifier), Flight { ticket, bytes, asked });
+        sent
+    }
+
     fn forget(&mut self, ticket: Ticket) {
         self.records.remove(&ticket);
+        self.flights.retain(|_, flight| flight.ticket != ticket);
         // One that was not written down yet never will be.
         if !self.changed.remove(&ticket) {
             self.changed.insert(ticket);
