@@ -380,10 +380,17 @@ impl Requests {
         let tries = before.map_or(1, |before| before.tries + 1);
         let same = before.filter(|_| request.worth == Worth::Question).map(|before| before.identifier);
         let found = &mut self.servers[server];
-        let identifier = same.unwrap_or(found.next);
-        if same.is_none() {
+        let identifier = same.unwrap_or_else(|| {
+            // One that is waited for would be two packets at once. There are fewer of these than identifiers (WINDOW).
+            let in_use = self.on_the_way.values().filter(|flight| flight.server == server);
+            let in_use: BTreeSet<u8> = in_use.map(|flight| flight.identifier).gather();
+            while in_use.contains(&found.next) {
+                found.next = found.next.wrapping_add(1);
+            }
+            let identifier = found.next;
             found.next = identifier.wrapping_add(1);
-        }
+            identifier
+        });
         found.identifiers.insert(identifier, request.ticket);
         let patience = self.patience.first.saturating_mul(1 << (tries - 1).min(10)).min(MOST_PATIENCE);
         let patience = patience.max(self.patience.first);

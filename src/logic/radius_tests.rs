@@ -274,32 +274,36 @@ fn what_is_kept_is_bounded_and_what_matters_least_goes_first() {
 }
 
 #[test]
-fn an_identifier_in_use_again_answers_for_its_new_owner_alone() {
+fn an_identifier_of_an_earlier_try_is_used_again_and_one_that_is_waited_for_is_not() {
     let patience = Patience { most: 1000, ..PATIENCE };
     let mut requests = Requests::new(1, patience);
-    let now = BootTime(0);
-    let mut identifiers = Vec::new();
+    let mut now = BootTime(0);
+    let mut sent = Vec::new();
     for number in 0..300 {
         let (ticket, subject, worth) = (Ticket(number), number + 1, Worth::Stop);
-        let submit = Input::Submit { ticket, subject, worth, since: now };
-        requests.handle_input(submit, now);
+        requests.handle_input(Input::Submit { ticket, subject, worth, since: now }, now);
+        if number == 0 {
+            now = requests.poll_timeout().unwrap();
+            requests.handle_timeout(now);
+        }
         while let Some(action) = requests.poll_action() {
             match action {
-                Action::Send { identifier, ticket, .. } => identifiers.push((identifier, ticket)),
+                Action::Send { identifier, ticket, .. } => sent.push((identifier, ticket)),
                 Action::Done { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
         // All but the first one are answered at once.
         if number > 0 {
-            let (identifier, _) = *identifiers.last().unwrap();
+            let (identifier, _) = *sent.last().unwrap();
             requests.handle_input(Input::Answered { server: 0, identifier }, now);
         }
     }
-    let (used_twice, _) = identifiers[256];
-    assert_eq!(used_twice, 0);
     while requests.poll_action().is_some() {}
+    assert_eq!((sent[0], sent[1]), ((0, Ticket(0)), (1, Ticket(0))));
+    assert_eq!((sent[256], sent[257]), ((0, Ticket(255)), (2, Ticket(256))));
     requests.handle_input(Input::Answered { server: 0, identifier: 0 }, now);
-    assert_eq!(requests.poll_action(), None, "the first one waits for its next try");
-    assert_eq!(requests.open().map(|(ticket, _)| ticket).collect::<Vec<_>>(), [Ticket(0)]);
+    assert_eq!(requests.poll_action(), None, "it was another one's, and is answered");
+    requests.handle_input(Input::Answered { server: 0, identifier: 1 }, now);
+    assert_eq!(requests.poll_action(), Some(Action::Done { ticket: Ticket(0) }));
 }
