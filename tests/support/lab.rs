@@ -138,33 +138,26 @@ impl Lab {
     /// Numbered packets from a station to the internet, IPv4 or IPv6 as `v6` says.
     #[track_caller]
     pub fn stream_up(&self, station: usize, v6: bool, per_second: u32) -> Stream {
-        let station = &self.stations[station];
-        let (source, destination) = station.ends(v6);
-        let port = free_port();
-        Stream::start(
-            &station.netns,
-            (source, 0).into(),
-            &self.internet,
-            (destination, port).into(),
-            per_second,
-            64,
-        )
+        self.stream(station, true, v6, per_second, 64)
     }
 
     /// Numbered packets from the internet to a station. Not through masquerading.
     #[track_caller]
     pub fn stream_down(&self, station: usize, v6: bool, per_second: u32) -> Stream {
+        self.stream(station, false, v6, per_second, 64)
+    }
+
+    /// Either, with so many octets of payload.
+    #[track_caller]
+    pub fn stream(&self, station: usize, up: bool, v6: bool, per_second: u32, length: usize) -> Stream {
         let station = &self.stations[station];
-        let (destination, source) = station.ends(v6);
+        let (theirs, far) = station.ends(v6);
         let port = free_port();
-        Stream::start(
-            &self.internet,
-            (source, 0).into(),
-            &station.netns,
-            (destination, port).into(),
-            per_second,
-            64,
-        )
+        let (from, source, to, destination) = match up {
+            true => (&station.netns, theirs, &self.internet, far),
+            false => (&self.internet, far, &station.netns, theirs),
+        };
+        Stream::start(from, (source, 0).into(), to, (destination, port).into(), per_second, length)
     }
 }
 
