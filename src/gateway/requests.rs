@@ -1,5 +1,6 @@
 //! What the owner asks by the control socket: to see, to grant, to top up, to evict.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::doctor;
@@ -167,8 +168,14 @@ impl Gateway {
         let input = grants::Input::TopUp { grant: id, lease: lease.map(Duration::from), quota };
         self.grants.handle_input(input, now);
         self.settle(now);
-        let row = self.grant_rows(now).into_iter().find(|row| row.id == id);
-        row.ok_or_else(|| Refusal::new("no-grant", format!("grant {id} has just ended")))
+        let enforced = self.nft.enforced_of(grant.station.into_iter()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "figures of a grant");
+            BTreeMap::new()
+        });
+        match self.grants.get(id) {
+            Some(grant) => Ok(self.grant_row(grant, &enforced, now)),
+            None => Err(Refusal::new("no-grant", format!("grant {id} has just ended"))),
+        }
     }
 
     /// The grant that a request is about.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::effects::{Gateway, count};
 use crate::adapters::nftables::Enforced;
 use crate::logic::beacon::Standing;
+use crate::logic::grants::Grant;
 use crate::model::{BootTime, MacAddr, Traffic};
 use crate::wire::local::{GatewayStatus, GrantRow, StationRow};
 
@@ -59,27 +60,34 @@ impl Gateway {
     /// Every grant that is held.
     pub fn grant_rows(&mut self, now: BootTime) -> Vec<GrantRow> {
         let enforced = self.look();
-        let rows = self.grants.held().map(|grant| {
-            let station = grant.station;
-            let best = station.and_then(|station| self.grants.of_station(station));
-            let in_force = best.is_some_and(|best| best.id == grant.id);
-            let moved = match station.and_then(|station| enforced.get(&station)) {
-                Some(found) if in_force => found.moved,
-                _ => self.figures.get(&grant.id).map_or(Traffic::default(), |(_, moved)| *moved),
-            };
-            GrantRow {
-                id: grant.id,
-                station,
-                code: grant.code.is_some(),
-                origin: grant.origin,
-                incarnation: grant.incarnation,
-                left: grant.deadline.map(|at| at.since(now).into()),
-                quota: grant.quota,
-                moved,
-                present: station.is_some_and(|station| self.presence.get(station).is_some()),
-            }
-        });
-        rows.collect()
+        self.grants.held().map(|grant| self.grant_row(grant, &enforced, now)).collect()
+    }
+
+    /// A grant, with what the kernel enforces of its station.
+    pub fn grant_row(
+        &self,
+        grant: &Grant,
+        enforced: &BTreeMap<MacAddr, Enforced>,
+        now: BootTime,
+    ) -> GrantRow {
+        let station = grant.station;
+        let best = station.and_then(|station| self.grants.of_station(station));
+        let in_force = best.is_some_and(|best| best.id == grant.id);
+        let moved = match station.and_then(|station| enforced.get(&station)) {
+            Some(found) if in_force => found.moved,
+            _ => self.figures.get(&grant.id).map_or(Traffic::default(), |(_, moved)| *moved),
+        };
+        GrantRow {
+            id: grant.id,
+            station,
+            code: grant.code.is_some(),
+            origin: grant.origin,
+            incarnation: grant.incarnation,
+            left: grant.deadline.map(|at| at.since(now).into()),
+            quota: grant.quota,
+            moved,
+            present: station.is_some_and(|station| self.presence.get(station).is_some()),
+        }
     }
 
     /// What the kernel enforces now.
