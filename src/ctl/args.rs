@@ -150,8 +150,9 @@ pub enum GatewayVerb {
     Topup(TopupArgs),
     /// End a grant and free everything that its station held
     ///
-    /// In this order: its elements in the kernel's tables, its connections, its association, its neighbour entries,
-    /// its lease; then it looks whether anything is left. The report says what each step freed and how long it took.
+    /// First its elements in the kernel's tables: nothing passes any more. Then its association, its neighbour entries
+    /// and its lease, and beside them its connections; then it looks whether anything is left. The report says what
+    /// each step freed and how long it took.
     Evict {
         /// A station's address, or the id of a grant
         #[arg(value_name = "MAC|GRANT-ID", value_parser = parse_target)]

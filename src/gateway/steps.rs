@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 
 use super::associations::Associations;
 use super::effects::{Done, Gateway};
+use crate::adapters::conntrack::is_forwarded;
 use crate::adapters::dhcp::DhcpError;
 use crate::adapters::rtnetlink::Deleted;
 use crate::logic::grants::{self, Target};
@@ -89,25 +90,37 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
 }
 
 fn known(gateway: &Gateway, station: MacAddr) -> Known {
-    let Some(found) = gateway.presence.get(station) else { return Known::default() };
-    let addresses = found
-        .addresses
-        .iter()
-        .filter_map(|(ip, interface)| Some((*ip, gateway.world.index(interface)?)))
+    let present = gateway.presence.get(station).into_iter().flat_map(|found| &found.addresses);
+    let present = present.map(|(ip, interface)| (*ip, interface.as_str()));
+    let addresses = present
+        .chain(gateway.former.of(station))
+        .filter_map(|(ip, interface)| Some((ip, gateway.world.index(interface)?)))
         .collect();
     Known { addresses }
 }
 
 fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let conntrack = gateway.conntrack.clone();
+    let dhcp = gateway.dhcp.clone();
     later(gateway, wave, Step::Flows, async move {
-        let addresses: Vec<IpAddr> =
-            targets.iter().flat_map(|(_, known)| known.addresses.iter().map(|(ip, _)| *ip)).collect();
-        match conntrack.free(addresses).await {
-            Ok(freed) => targets
+        let mut theirs = Vec::new();
+        for (target, known) in &targets {
+            let mut addresses: Vec<IpAddr> = known.addresses.iter().map(|(ip, _)| *ip).collect();
+            if !addresses.iter().any(|ip| ip.is_ipv4() && is_forwarded(ip)) {
+                // Whoever was silent before this daemon began has left only a lease.
+                let leased = dhcp.leased_to(target.station).await.unwrap_or_default();
+                addresses.extend(
+                    leased.into_iter().filter(|ip| !known.addresses.iter().any(|(own, _)| own == ip)),
+                );
+            }
+            theirs.push((target, addresses));
+        }
+        let all = theirs.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect();
+        match conntrack.free(all).await {
+            Ok(freed) => theirs
                 .iter()
-                .map(|(target, known)| {
-                    let flows = known.addresses.iter().filter_map(|(ip, _)| freed.per_address.get(ip)).sum();
+                .map(|(target, addresses)| {
+                    let flows = addresses.iter().filter_map(|ip| freed.per_address.get(ip)).sum();
                     let outcome = match freed.left {
                         0 => StepOutcome::Done { freed: flows },
                         left => StepOutcome::Failed { why: format!("{left} flows are still there") },

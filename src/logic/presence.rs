@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use crate::model::{Bssid, Few, MacAddr, Ssid};
+use crate::model::{Bssid, Few, Gather, MacAddr, Ssid};
 
 /// IPv4 addresses that one station may pin.
 const MOST_V4: usize = 4;
@@ -111,6 +111,22 @@ pub enum Action {
     Pin(IpAddr, MacAddr),
     /// It is nobody's.
     Unpin(IpAddr, MacAddr),
+    /// The address is the station's from now on, pinned or not.
+    Held {
+        /// Which.
+        ip: IpAddr,
+        /// Who.
+        station: MacAddr,
+    },
+    /// The station does not answer for the address any more, and nobody else does.
+    Lost {
+        /// Which.
+        ip: IpAddr,
+        /// Who had it.
+        station: MacAddr,
+        /// Where.
+        interface: String,
+    },
     /// The set of BSSes has changed.
     BssesChanged,
 }
@@ -143,6 +159,8 @@ pub struct Presence {
     stations: BTreeMap<MacAddr, Station>,
     pins: BTreeMap<IpAddr, MacAddr>,
     holders: BTreeMap<(String, IpAddr), MacAddr>,
+    /// Those from before the events were lost that have not been heard of since.
+    held: BTreeMap<(String, IpAddr), MacAddr>,
     /// While events are heard anew nobody is gone yet.
     remembering: bool,
     actions: VecDeque<Action>,
@@ -188,13 +206,14 @@ impl Presence {
             Input::NeighbourGone { interface, ip } => {
                 let Some(station) = self.holders.remove(&(interface.clone(), ip)) else { return };
                 self.unpin(ip, station);
+                self.actions.push_back(Action::Lost { ip, station, interface: interface.clone() });
                 self.untrace(station, interface, |found| {
                     found.addresses.remove(&ip);
                 });
             }
             Input::Forget => {
                 self.remembering = true;
-                self.holders.clear();
+                self.held.append(&mut self.holders);
                 for station in self.stations.values_mut() {
                     station.ports.clear();
                     station.addresses.clear();
@@ -214,6 +233,12 @@ impl Presence {
                     .map(|(ip, mac)| (*ip, *mac))
                     .collect();
                 stale.into_iter().for_each(|(ip, mac)| self.unpin(ip, mac));
+                let held: BTreeSet<IpAddr> = self.holders.keys().map(|(_, ip)| *ip).gather();
+                for ((interface, ip), station) in std::mem::take(&mut self.held) {
+                    if !held.contains(&ip) {
+                        self.actions.push_back(Action::Lost { ip, station, interface });
+                    }
+                }
             }
         }
     }
@@ -245,6 +270,10 @@ impl Presence {
 
     fn neighbour(&mut self, interface: String, station: MacAddr, ip: IpAddr) {
         let before = self.holders.insert((interface.clone(), ip), station);
+        self.held.remove(&(interface.clone(), ip));
+        if before != Some(station) {
+            self.actions.push_back(Action::Held { ip, station });
+        }
         if let Some(before) = before.filter(|before| *before != station) {
             self.unpin(ip, before);
             self.untrace(before, interface.clone(), |found| {
@@ -334,6 +363,7 @@ mod tests {
             let mut presence = Presence::default();
             let mut here = BTreeSet::new();
             let mut pins = BTreeMap::new();
+            let mut held = BTreeMap::new();
             let mut rest = history;
             for _ in 0..5 {
                 presence.handle_input(facts[rest % facts.len()]());
@@ -344,6 +374,12 @@ mod tests {
                         Action::Gone { station, .. } => assert!(here.remove(&station), "{history}"),
                         Action::Pin(ip, mac) => assert_eq!(pins.insert(ip, mac), None, "{history}"),
                         Action::Unpin(ip, mac) => assert_eq!(pins.remove(&ip), Some(mac), "{history}"),
+                        Action::Held { ip, station } => {
+                            held.insert(ip, station);
+                        }
+                        Action::Lost { ip, station, .. } => {
+                            assert_eq!(held.remove(&ip), Some(station), "{history}");
+                        }
                         Action::BssesChanged => {}
                     }
                 }

@@ -27,6 +27,7 @@ use nix::libc;
 use tokio::sync::Mutex;
 
 pub use self::error::ConntrackError;
+pub use self::plan::is_forwarded;
 
 use self::codec::{Answer, End, Family, Flow, Key};
 use self::plan::{Filter, Plan};

@@ -79,6 +79,19 @@ impl Dhcp {
         .await
     }
 
+    /// The addresses that are leased to a station: IPv4 by its MAC address, IPv6 where its DUID was made from that.
+    pub async fn leased_to(&self, station: MacAddr) -> Result<Vec<IpAddr>, DhcpError> {
+        let path = self.lease_file.clone();
+        on_the_side(&self.turns, move || {
+            let leases = Leases::parse(&read_whole(&path)?);
+            let v4 = leases.v4.iter().filter(|lease| lease.mac == station).map(|lease| lease.ip.into());
+            let v6 =
+                leases.v6.iter().filter(|lease| lease.mac() == Some(station)).map(|lease| lease.ip.into());
+            Ok(v4.chain(v6).collect())
+        })
+        .await
+    }
+
     /// Releases every lease of the station and waits until the server has forgotten them: at most 200 ms,
     /// usually a few. Returns how many there were.
     ///
