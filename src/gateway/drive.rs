@@ -34,6 +34,7 @@ use crate::host::keep;
 use crate::host::memory;
 use crate::logic::backoff::Backoff;
 use crate::logic::beacon;
+use crate::logic::former::Former;
 use crate::logic::grants;
 use crate::logic::listing::{By, Listings};
 use crate::logic::presence::{self, Presence};
@@ -155,6 +156,7 @@ impl Drive {
             world,
             grants,
             presence: Presence::default(),
+            former: Former::default(),
             upstream,
             beacons: Beacons::new(&settings, now),
             radius,
@@ -171,6 +173,7 @@ impl Drive {
             link_state,
             coordinator_at: Vec::new(),
             figures,
+            names: Vec::new(),
             listings: Listings::default(),
             code_files: Vec::new(),
             code_files_at: None,
@@ -307,8 +310,7 @@ impl Drive {
             self.gateway.repair(now);
         }
         if self.gateway.snapshot_at.is_some_and(|at| at <= now) {
-            self.gateway.snapshot_at = Some(now + SNAPSHOT_EVERY);
-            self.gateway.remember_figures();
+            self.gateway.snapshot(now);
         }
         if self.gateway.list_at.is_some_and(|at| at <= now) {
             self.gateway.list_at = None;

@@ -33,6 +33,7 @@ use crate::config::gateway::{Settings, Visitors};
 use crate::host::clock;
 use crate::host::control::{Reply, line};
 use crate::logic::beacon;
+use crate::logic::former::Former;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
 use crate::logic::listing::Listings;
 use crate::logic::presence::{self, Presence};
@@ -48,8 +49,10 @@ use crate::wire::sign::Identity;
 /// After a failure, and between two repairs of what somebody else keeps destroying.
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// How old the figures are at most from which counters go on after a foreign flush.
+/// How often the kernel's figures are looked at.
 pub(super) const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
+/// The same where bytes are limited in a table that anybody may flush: what passed since is given away.
+const SNAPSHOT_OF_QUOTAS: Duration = Duration::from_secs(5);
 
 /// What ends later.
 pub(super) enum Done {
@@ -97,6 +100,7 @@ pub(super) struct Gateway {
     pub world: World,
     pub grants: Grants,
     pub presence: Presence,
+    pub former: Former,
     pub upstream: Option<Upstream>,
     /// Absent where the owner wants none.
     pub beacons: Option<Beacons>,
@@ -113,6 +117,8 @@ pub(super) struct Gateway {
     pub coordinator_at: Vec<(IpAddr, u16)>,
     /// What each grant had used and moved when the kernel was last looked at.
     pub figures: BTreeMap<GrantId, (u64, Traffic)>,
+    /// What dnsmasq had opened then.
+    pub names: Vec<IpAddr>,
     /// Lists of stations that hostapd makes now.
     pub listings: Listings,
     /// The files that hostapd reads codes from.
@@ -193,6 +199,9 @@ impl Gateway {
                     self.radius_over(report.grant, now);
                     self.hush(report.grant, now);
                 }
+                if let Some(station) = report.station.filter(|mac| self.grants.of_station(*mac).is_none()) {
+                    self.former.over(station);
+                }
                 let figures = if over { self.figures.remove(&report.grant) } else { None };
                 if let Some((_, moved)) = figures.filter(|_| report.steps.is_empty()) {
                     report.moved = moved;
@@ -251,9 +260,8 @@ impl Gateway {
                 self.unpin_stations(
                     &left.filter(|station| self.grants.of_station(*station).is_none()).gather(),
                 );
-                if self.snapshot_at.is_none() {
-                    self.snapshot_at = Some(now + SNAPSHOT_EVERY);
-                }
+                let next = now + self.snapshot_every();
+                self.snapshot_at = Some(self.snapshot_at.map_or(next, |at| at.min(next)));
             }
             Err(error) => self.kernel_refused(&error, now),
         }
@@ -363,6 +371,7 @@ impl Gateway {
                 services: self.settings.services.clone(),
                 coordinator: self.coordinator_at.clone(),
                 prefixes: self.settings.prefixes.clone(),
+                names: self.names.clone(),
                 visitors: match self.settings.visitors {
                     Visitors::Apart => self.world.visitor_prefixes(&self.settings),
                     Visitors::Together => Vec::new(),
@@ -418,6 +427,23 @@ impl Gateway {
             Ok(found) => self.remember(&found),
             Err(error) => tracing::debug!(%error, "no figures in the kernel"),
         }
+        if self.settings.names_by_dnsmasq
+            && let Ok(names) = self.nft.names()
+        {
+            self.names = names;
+        }
+    }
+
+    /// How old the figures are at most from which counters go on after a foreign flush.
+    fn snapshot_every(&self) -> Duration {
+        let limited = || self.grants.enforced().any(|(_, grant)| grant.quota.is_some());
+        if !self.nft.owned() && limited() { SNAPSHOT_OF_QUOTAS } else { SNAPSHOT_EVERY }
+    }
+
+    /// Looks at what the kernel has counted.
+    pub fn snapshot(&mut self, now: BootTime) {
+        self.remember_figures();
+        self.snapshot_at = Some(now + self.snapshot_every());
     }
 
     /// Keeps in mind what the kernel has counted.
@@ -444,6 +470,12 @@ impl Gateway {
             presence::Action::Unpin(ip, mac) => {
                 if self.pinned.contains(&(ip, mac)) {
                     self.pin(&[], &[(ip, mac)]);
+                }
+            }
+            presence::Action::Held { ip, .. } => self.former.held(ip),
+            presence::Action::Lost { ip, station, interface } => {
+                if self.grants.of_station(station).is_some() {
+                    self.former.lost(ip, station, interface);
                 }
             }
             presence::Action::BssesChanged => self.shares_anew(),

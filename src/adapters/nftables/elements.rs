@@ -5,6 +5,7 @@
 //! and one through the map `low`, which is used up when few are left, so that the kernel says so. The element in `up`
 //! carries who it is for, so that a daemon that starts learns from the kernel what is enforced.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::codec::{Attributes, Batch, Family, attribute, attributes, be32, be64, flags, message, text};
@@ -248,6 +249,17 @@ fn parse_element(element: &[u8]) -> Option<Element> {
         expires_in: attribute(element, 5).and_then(be64).map(Duration::from_millis),
         limited: chain.is_some_and(|chain| chain.starts_with("limited")),
         tag: attribute(element, 6).and_then(parse_tag),
+    })
+}
+
+/// The keys of a set of addresses in the payload of a NEWSETELEM message.
+pub(super) fn parse_addresses(payload: &[u8]) -> impl Iterator<Item = IpAddr> {
+    attributes(attribute(payload, 3).unwrap_or_default()).filter_map(|(_, element)| {
+        let key = attribute(attribute(element, 1)?, 1)?;
+        match key.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(key).ok()?)),
+            _ => Some(IpAddr::from(<[u8; 16]>::try_from(key).ok()?)),
+        }
     })
 }
 

@@ -487,6 +487,26 @@ impl Nftables {
         Ok(Listed { up, down })
     }
 
+    /// The addresses that dnsmasq has opened.
+    pub fn names(&mut self) -> Result<Vec<IpAddr>, NftError> {
+        let family = ruleset::family(self.layout);
+        let mut names = Vec::new();
+        for (set, _) in ruleset::NAMES {
+            self.requests.ask(
+                "list the names",
+                true,
+                |batch| {
+                    batch.message(message::GET_ELEMENT, family, flags::DUMP, |elements| {
+                        elements.text(1, TABLE);
+                        elements.text(2, set);
+                    });
+                },
+                |message| names.extend(elements::parse_addresses(message.payload)),
+            )?;
+        }
+        Ok(names)
+    }
+
     /// All limits on bytes, with what is used of them.
     pub fn quotas(&mut self) -> Result<BTreeMap<GrantId, Quota>, NftError> {
         let family = ruleset::family(self.layout);

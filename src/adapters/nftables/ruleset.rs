@@ -33,6 +33,8 @@ pub struct Openings {
     pub coordinator: Vec<(IpAddr, u16)>,
     /// Prefixes that are open to everybody.
     pub prefixes: Vec<(IpAddr, u8)>,
+    /// What dnsmasq has put into `names4` and `names6`: said again only where the table is made anew.
+    pub names: Vec<IpAddr>,
     /// Prefixes of the shared interfaces in which visitors are kept apart; the gateway and what is open are not meant.
     pub visitors: Vec<(IpAddr, u8)>,
 }
@@ -178,6 +180,9 @@ const SETS: &[Set] = &[
     },
 ];
 
+/// The sets that dnsmasq fills, and whether IPv4 addresses are in them.
+pub(super) const NAMES: [(&str, bool); 2] = [("names4", true), ("names6", false)];
+
 /// Layout `bridge` hangs on the whole bridge layer and looks at the ports of the shared interfaces only.
 const SHARED: Set =
     Set { name: "shared", key: &[IFNAME], data: Data::None, flags: 0, counted: false, refilled: false };
@@ -264,6 +269,10 @@ impl Ruleset {
         }
         self.fill_constant(batch);
         self.fill(batch);
+        for (name, v4) in NAMES {
+            let theirs = self.openings.names.iter().filter(|ip| ip.is_ipv4() == v4);
+            plain_elements(batch, family, name, &sorted(theirs.map(|ip| octets(*ip))));
+        }
         for chain in &chains {
             for rule in &chain.rules {
                 render_rule(batch, family, chain.name, rule);
