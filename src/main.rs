@@ -82,5 +82,5 @@ fn terminal(run: &args::RunArgs, action: Option<args::TerminalAction>, json: boo
             terminal::enrol(&settings.state_dir, token).map_err(failed)
         });
     }
-    ctl::start::one_thread()?.block_on(terminal::run(settings, || {})).map_err(failed)
+    ctl::start::one_thread()?.block_on(terminal::run(settings, path, || {})).map_err(failed)
 }

@@ -422,6 +422,24 @@ fn a_message_is_on_the_desktop_and_given_to_the_hook_as_data() {
         assert!(seen.lines().any(|found| found == line), "{line} is not in {seen}");
     }
     assert_eq!(seen.lines().count(), 6);
+
+    // Another hook from now on; access stays as it is. A file with a mistake changes nothing.
+    let config = terminal.config().to_owned();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let other = stage.lab.path().join("told-by-another");
+    let another =
+        script(&stage.lab.path().join("another"), &format!("#!/bin/sh\nenv >> {}\n", other.display()));
+    std::fs::write(&config, text.replace("messages = {", "mesages = {")).unwrap();
+    terminal.program.signal(Signal::SIGHUP);
+    terminal.program.wait_line("the settings stay as they are", SOON);
+    std::fs::write(&config, text.replace(&hook, &another)).unwrap();
+    terminal.program.signal(Signal::SIGHUP);
+    terminal.program.wait_line("settings read again", SOON);
+    push(&stage.gateway, json!({"to": "everybody", "text": "Eleven", "valid": 7_200_000}));
+    wait_until("the other hook", SOON, || {
+        std::fs::read_to_string(&other).is_ok_and(|said| said.contains("WAYLEAVE_MESSAGE_TEXT=Eleven"))
+    });
+    assert_eq!(terminal.status()["state"], "connected");
     terminal.program.signal(Signal::SIGTERM);
 }
 

@@ -1,6 +1,7 @@
 //! The one loop of the terminal: whatever happens becomes an input of the agent, whatever it decides is
 //! carried out.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::adapters::enrolment::Enrolment;
 use crate::adapters::interface::Interface;
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep};
 use crate::adapters::wpa_ctrl;
-use crate::config::terminal::Settings;
+use crate::config::terminal::{self as config, Settings};
 use crate::host::clock::{self, Alarm};
 use crate::host::control::{Asked, Control};
 use crate::host::keep;
@@ -31,10 +32,10 @@ use crate::wire::terminal::{FromTerminal, ToTerminal};
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs until SIGTERM or SIGINT, or until access is over where it is not to stay. `ready` is called once the
-/// control socket answers.
+/// control socket answers. `path` is where the settings came from: SIGHUP reads it again.
 ///
 /// Needs a tokio runtime with time, net and signals. A link that is lost costs nothing but time.
-pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> {
+pub async fn run(settings: Settings, file: PathBuf, ready: impl FnOnce()) -> Result<(), Error> {
     let identity = Arc::new(keep::load_identity(&settings.state_dir.join("identity.pk8"))?);
     let enrolment = match &settings.coordinator {
         Some(coordinator) => {
@@ -74,6 +75,7 @@ pub async fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Error> 
         effects,
         messages,
         enrolment,
+        file,
         key: identity.public(),
         link: state,
         dropped: 0,
@@ -90,6 +92,8 @@ struct Terminal {
     effects: Effects,
     messages: Messages,
     enrolment: Enrolment,
+    /// Where the settings are.
+    file: PathBuf,
     key: PublicKey,
     link: LinkState,
     dropped: u64,
@@ -134,7 +138,7 @@ impl Terminal {
                 }
                 _ = terminate.recv() => input = Some(Input::End),
                 _ = interrupt.recv() => input = Some(Input::End),
-                _ = hangup.recv() => tracing::info!("settings are read at start: restart to change them"),
+                _ = hangup.recv() => self.reload(),
                 () = beat(&mut alive) => {
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
                 }
@@ -144,6 +148,35 @@ impl Terminal {
                 self.agent.handle_input(input, clock::now());
             }
         }
+    }
+
+    /// SIGHUP: what is told how, which directory is held and what is asked for may change; access stays as it is.
+    fn reload(&mut self) {
+        let wanted = match Settings::load(&self.file) {
+            Ok(wanted) => wanted,
+            Err(error) => return tracing::error!(%error, "the settings stay as they are"),
+        };
+        let now = &mut self.effects.settings;
+        let taken = Settings {
+            directory: config::Directory { join: now.directory.join, ..wanted.directory.clone() },
+            hook: wanted.hook.clone(),
+            notify: wanted.notify,
+            aps: wanted.aps.clone(),
+            ..now.clone()
+        };
+        if taken != wanted {
+            tracing::warn!(
+                "interface, wpa_supplicant, stay, wired, directories, coordinator and directory.join change at the next start"
+            );
+        }
+        let directory = taken.directory != now.directory;
+        *now = taken;
+        self.messages.tell_by(now);
+        if directory {
+            self.directory = Directory::load(now, self.enrolment.coordinator.key);
+            self.directory.link(matches!(self.link, LinkState::Up { .. }), clock::now());
+        }
+        tracing::info!("settings read again");
     }
 
     /// While nobody has asked for access, what was seen is for the directory.

@@ -49,6 +49,12 @@ impl Messages {
         }
     }
 
+    /// How messages are shown from now on.
+    pub(super) fn tell_by(&mut self, settings: &Settings) {
+        self.hook = settings.hook.clone().map(Hook::new);
+        self.notify = settings.notify;
+    }
+
     /// Where access stands, the gateway is called.
     pub(super) fn follow(&mut self, agent: &Agent) {
         if self.caller.call(access(agent).map(|joined| (joined.session, joined.service))) {

@@ -325,6 +325,11 @@ impl Terminal {
         Self { program, config, socket: dir.join("run/terminal.sock") }
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// How it stands.
     #[track_caller]
     pub fn status(&self) -> Value {
