@@ -379,6 +379,45 @@ fn bad_requests_change_nothing() {
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn the_doctor_says_what_is_there_and_what_to_do_about_the_rest() {
+    for layout in LAYOUTS {
+        let lab = Lab::with_stations(0);
+        let gateway = Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\n"));
+        let finding = |word: &str| {
+            let findings = gateway.ask(json!({"verb": "doctor"}));
+            let of = findings.as_array().expect("a list").iter().find(|finding| finding["word"] == word);
+            of.cloned().unwrap_or_else(|| panic!("{layout}: nothing of {word}: {findings}"))
+        };
+        let says = |word: &str, severity: &str, text: &str| {
+            let found = finding(word);
+            let said = found["found"].as_str().expect("a sentence").to_owned();
+            assert!(found["severity"] == severity && said.contains(text), "{layout}: {found}");
+            assert!(severity == "good" || found["advice"].as_str().is_some_and(|advice| !advice.is_empty()));
+        };
+        says("layout", "good", layout);
+        says("interface", "good", "br-guest: there, with 1 bridge port");
+        says("owner-flag", "good", "nobody else");
+        says("conntrack", "good", "flows are freed");
+        says("coordinator", "good", "none");
+        says("hostapd", "hint", "no control socket");
+        says("dnsmasq", "hint", "no lease file");
+        lab.gateway.sysctl("net.ipv4.ip_forward", "0");
+        says("forwarding", "hint", "does not forward IPv4");
+        let _hostapd = lab.hostapd();
+        let _dnsmasq = support::dnsmasq::Dnsmasq::start(&lab.gateway, lab::BRIDGE, lab.path(), "pid-file=");
+        wait_until("hostapd to be found", SOON, || finding("hostapd")["severity"] == "good");
+        says("hostapd", "good", lab::PORT);
+        std::fs::write(lab.path().join("dnsmasq.leases"), "no lease\n").unwrap();
+        says("dnsmasq", "hint", "1 line that cannot be read");
+        lab.gateway.ip(&format!("link set {} down", lab::BRIDGE));
+        lab.gateway.ip(&format!("link del {}", lab::BRIDGE));
+        wait_until("the interface to be missed", SOON, || finding("interface")["severity"] == "problem");
+        says("interface", "problem", "br-guest does not exist");
+    }
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn a_second_gateway_does_not_start_beside_the_first() {
     let lab = Lab::with_stations(1);
     let gateway = Gateway::start(&lab, "");

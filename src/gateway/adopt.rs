@@ -114,3 +114,41 @@ pub(super) fn enrolment(settings: &Settings) -> Result<Option<Enrolment>, Error>
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kernel that there can be, and everything that an owner can ask of it.
+    #[test]
+    fn a_layout_is_chosen_that_the_kernel_has_or_it_is_said_what_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = [("auto", None), ("netdev", Some(Layout::Netdev)), ("bridge", Some(Layout::Bridge))];
+        for (word, wanted) in asked {
+            let text =
+                format!("network = [{{ interface = \"br-guest\" }}]\nenforcement.layout = \"{word}\"\n");
+            let path = dir.path().join(word);
+            std::fs::write(&path, text).unwrap();
+            let settings = crate::config::gateway::load(&path).unwrap();
+            for kernel in 0..8_u8 {
+                let [ingress_hook, egress_hook, bridge_family] = [1, 2, 4].map(|bit| kernel & bit != 0);
+                let abilities = Abilities { ingress_hook, egress_hook, bridge_family, ..Default::default() };
+                let netdev = ingress_hook && egress_hook;
+                let expected = match wanted {
+                    Some(Layout::Netdev) | None if netdev => Some(Layout::Netdev),
+                    Some(Layout::Bridge) | None if bridge_family => Some(Layout::Bridge),
+                    _ => None,
+                };
+                match (choose(&settings, abilities), expected) {
+                    (Ok(chosen), Some(expected)) => assert_eq!(chosen, expected, "{word}: {abilities:?}"),
+                    (Err(error), None) => {
+                        let said = error.to_string();
+                        let names_it = said.contains("hook") || said.contains("bridge");
+                        assert!(names_it, "{word}: {abilities:?}: {said}");
+                    }
+                    (found, _) => panic!("{word}: {abilities:?}: {found:?}"),
+                }
+            }
+        }
+    }
+}

@@ -297,3 +297,35 @@ async fn leases(dhcp: &Dhcp, lease_file: &str) -> Finding {
 pub(super) fn finding(word: &str, severity: Severity, found: String, advice: &str) -> Finding {
     Finding { word: word.into(), severity, found, advice: advice.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kernel and every wish: each thing that it lacks is named once, with what follows from it.
+    #[test]
+    fn what_a_kernel_lacks_is_named_with_what_to_do() {
+        for bits in 0..32_u8 {
+            let [egress_hook, destroy, owner_persist, timeout_in_place, wanted] =
+                [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
+            let abilities =
+                Abilities { egress_hook, destroy, owner_persist, timeout_in_place, ..Default::default() };
+            let layout = if egress_hook { Layout::Netdev } else { Layout::Bridge };
+            let findings = kernel(layout, abilities, wanted && owner_persist, wanted);
+            let of = |word: &str| findings.iter().filter(|finding| finding.word == word).collect::<Vec<_>>();
+            let [found] = of("layout")[..] else { panic!("{findings:?}") };
+            assert!(found.found.starts_with(if egress_hook { "netdev" } else { "bridge" }), "{found:?}");
+            for (word, lacks) in [
+                ("egress-hook", !egress_hook),
+                ("owner-flag", !(wanted && owner_persist)),
+                ("destroy", !destroy),
+                ("timeout-in-place", !timeout_in_place),
+            ] {
+                let hints = of(word).into_iter().filter(|finding| finding.severity != Severity::Good);
+                let hints: Vec<&Finding> = hints.collect();
+                assert_eq!(hints.len(), usize::from(lacks), "{abilities:?}: {findings:?}");
+                assert!(hints.iter().all(|hint| !hint.advice.is_empty()), "{hints:?}");
+            }
+        }
+    }
+}

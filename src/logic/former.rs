@@ -50,13 +50,13 @@ mod tests {
     use super::*;
 
     /// Changes something; whose former address it is then.
-    type Fact = dyn Fn(&mut Former) -> Option<MacAddr>;
+    type Fact<'a> = dyn Fn(&mut Former) -> Option<MacAddr> + 'a;
 
     #[test]
     fn no_short_history_takes_an_address_from_who_has_it() {
         let (anne, bob) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
         let ip = IpAddr::from([10, 0, 0, 1]);
-        let facts: [&Fact; 5] = [
+        let facts: [&Fact<'_>; 5] = [
             &|former| {
                 former.lost(ip, anne, "lan".to_owned());
                 Some(anne)
