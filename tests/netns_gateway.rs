@@ -286,7 +286,7 @@ fn grants_survive_a_reboot_and_what_was_taken_back_does_not() {
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn time_and_bytes_end_a_grant_by_themselves() {
     let lab = Lab::with_stations(2);
-    let gateway = Gateway::start(&lab, "");
+    let gateway = Gateway::start(&lab, "[enforcement]\nspent_wait = \"0s\"\n");
     let mut events = gateway.watch();
     gateway.ask(json!({"verb": "grant", "grants": [{"station": lab.stations[0].mac_text(), "lease": 1500}]}));
     assert!(lab.stations[0].reaches(lab::INTERNET_V4));
@@ -310,8 +310,10 @@ fn time_and_bytes_end_a_grant_by_themselves() {
 fn a_grant_is_topped_up_under_traffic_and_no_packet_is_lost() {
     for layout in ["netdev", "bridge"] {
         let lab = Lab::with_stations(1);
-        let mut gateway =
-            Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\nlow_mark = 20\n"));
+        let mut gateway = Gateway::start(
+            &lab,
+            &format!("[enforcement]\nlayout = \"{layout}\"\nlow_mark = 20\nspent_wait = \"0s\"\n"),
+        );
         let mut events = gateway.watch();
         let mac = lab.stations[0].mac_text();
         gateway
@@ -339,6 +341,53 @@ fn a_grant_is_topped_up_under_traffic_and_no_packet_is_lost() {
         assert!((198_000..=200_000).contains(&bytes), "{layout}: {bytes} bytes passed");
         let (first, last) = (tally.arrived.first().unwrap(), tally.arrived.last().unwrap());
         assert_eq!(tally.arrived.len() as u64, last.0 - first.0 + 1, "{layout}: none is missing");
+    }
+}
+
+/// Before, at and after the last byte; the kernel counts what it drops, and that is not charged.
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn who_has_used_up_all_stays_and_is_topped_up() {
+    for layout in LAYOUTS {
+        let lab = Lab::with_stations(1);
+        let mut gateway =
+            Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\nspent_wait = \"4s\"\n"));
+        let mut events = gateway.watch();
+        let (anne, mac) = (&lab.stations[0], lab.stations[0].mac_text());
+        let hostapd = lab.hostapd();
+        let _supplicant = wpa::Supplicant::start(&anne.netns, lab::STATION, lab.path());
+        wait_until("hostapd to know it", SOON, || hostapd.has(anne.mac));
+        gateway.ask(json!({"verb": "grant", "grants": [{"station": mac, "quota": 50_000}]}));
+        let stream = lab.stream_up(0, false, 1000);
+        let until_spent = |events: &mut support::daemons::Events| {
+            let spent = std::iter::repeat_with(|| events.next("low")).find(|low| low["left"] == 0);
+            let grant = spent.expect("it is said")["grant"].as_str().expect("an id").to_owned();
+            let passed = stream.arrived();
+            // Twice the quota and more is dropped.
+            std::thread::sleep(Duration::from_millis(1_200));
+            assert_eq!(stream.arrived(), passed, "{layout}: nothing passes");
+            assert!(hostapd.has(anne.mac), "{layout}: nobody is sent away");
+            assert!(anne.pings(lab::GATEWAY_V4), "{layout}: what is open is reached");
+            (grant, passed)
+        };
+        let (grant, passed) = until_spent(&mut events);
+        assert!((49_000..=50_000).contains(&(passed * 92)), "{layout}: {passed} packets");
+        let topup = json!({"verb": "topup", "target": {"grant": grant}, "quota": 46_000});
+        assert_eq!(gateway.ask(topup.clone())["quota"], 96_000, "{layout}");
+        // All that was sold passes, and no more, over a restart in that state too.
+        let (_, passed) = until_spent(&mut events);
+        assert!((94_000..=96_000).contains(&(passed * 92)), "{layout}: {passed} packets");
+        gateway.program.kill();
+        gateway.again();
+        let mut events = gateway.watch();
+        gateway.ask(topup);
+        let (_, passed) = until_spent(&mut events);
+        assert!((139_000..=142_000).contains(&(passed * 92)), "{layout}: {passed} packets");
+        // Nobody adds anything.
+        let report = events.next("evicted")["report"].clone();
+        assert_eq!(report["cause"], "quota", "{layout}: {report}");
+        wait_until("it to be sent away", SOON, || !hostapd.has(anne.mac));
+        drop(stream);
     }
 }
 

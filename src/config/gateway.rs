@@ -24,10 +24,13 @@ pub const PATH: &str = "/etc/wayleave/gateway.toml";
 /// What survives a restart is here, unless the file says otherwise.
 pub const RUNTIME_DIR: &str = "/run/wayleave";
 
-/// Slots of the token in our beacons: shorter ones would wake a router for nothing, longer ones prove little.
 /// In percent.
 const LOW_MARK: u8 = 10;
 
+/// Time enough for somebody to find out and to pay.
+const SPENT_WAIT: Duration = Duration::from_secs(300);
+
+/// Slots of the token in our beacons: shorter ones would wake a router for nothing, longer ones prove little.
 const SLOTS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(3600)];
 const SLOT: Duration = Duration::from_secs(300);
 
@@ -93,6 +96,7 @@ struct EnforcementFragment {
     own_table: Option<bool>,
     visitors: Option<Visitors>,
     low_mark: Option<u8>,
+    spent_wait: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -258,6 +262,8 @@ pub struct Settings {
     pub visitors: Visitors,
     /// How many percent of a quota are left when that is said; 0: never.
     pub low_mark: u8,
+    /// How long a grant whose bytes are used up waits for more.
+    pub spent_wait: Duration,
     /// Protocol number and port.
     pub services: Vec<(u8, u16)>,
     /// Open to everybody.
@@ -470,6 +476,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         own_table: fragment.enforcement.own_table.unwrap_or(true),
         visitors: fragment.enforcement.visitors.unwrap_or_default(),
         low_mark,
+        spent_wait: fragment.enforcement.spent_wait.map_or(SPENT_WAIT, |span| span.0),
         services,
         prefixes,
         names_by_dnsmasq: fragment.open.names_by_dnsmasq.unwrap_or(false),

@@ -116,7 +116,8 @@ impl Drive {
         let mut figures = BTreeMap::new();
         let running = persist::load_running(&settings.runtime_dir);
         let codes = running.as_ref().map(|running| running.codes.clone());
-        let grants = adopt(&mut nft, &settings, codes, abilities, now, &mut figures);
+        let mut grants = adopt(&mut nft, &settings, codes, abilities, now, &mut figures);
+        grants.wait_for_more(settings.spent_wait);
         let told = running.as_ref().map(|running| running.messages.clone());
         let messages = Messages::begin(identity.clone(), &settings, told, now);
         let running = running.unwrap_or_default();
@@ -474,7 +475,10 @@ impl Drive {
         let now = clock::now();
         match event {
             NftEvent::Spent(grant) => {
-                self.gateway.grants.handle_input(grants::Input::Spent { grant: *grant }, now);
+                // A top-up may have been quicker than this word.
+                if self.gateway.is_used_up(*grant) {
+                    self.gateway.grants.handle_input(grants::Input::Spent { grant: *grant }, now);
+                }
             }
             NftEvent::Low(grant) => {
                 self.gateway.grants.handle_input(grants::Input::Low { grant: *grant }, now);
@@ -647,11 +651,13 @@ impl Drive {
         now_.name = settings.name;
         now_.area = settings.area;
         now_.visitors = settings.visitors;
+        now_.spent_wait = settings.spent_wait;
         now_.networks = settings.networks;
         now_.services = settings.services;
         now_.prefixes = settings.prefixes;
         now_.lease_file = settings.lease_file;
         self.gateway.dhcp = Dhcp::new(self.gateway.settings.lease_file.clone());
+        self.gateway.grants.wait_for_more(self.gateway.settings.spent_wait);
         self.gateway.hold_codes(None, clock::now());
         self.codes = watch_codes(&self.gateway);
         tracing::info!("settings read again");

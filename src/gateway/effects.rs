@@ -224,6 +224,12 @@ impl Gateway {
                 self.hold_codes(made, now);
             }
             grants::Action::Low { grant, station } => self.tell_low(grant, station),
+            grants::Action::Spent { grant, station } => {
+                let quota = self.grants.get(grant).and_then(|held| held.quota);
+                if let (Some(station), Some(quota)) = (station, quota) {
+                    self.tell(&Event::Low { grant, station, quota, left: 0 });
+                }
+            }
             grants::Action::TurnAway { bss, station } => self.turn_away(bss, station),
             grants::Action::Probe { grant, station } => self.probe(grant, station),
             grants::Action::Changed { by_hand, by_code } => {
@@ -351,6 +357,19 @@ impl Gateway {
         }
     }
 
+    /// Whether the kernel lets a grant's bytes through no longer; where it does not say, its word counts.
+    pub fn is_used_up(&mut self, grant: GrantId) -> bool {
+        let Some(station) = self.grants.get(grant).and_then(|held| held.station) else { return true };
+        match self.nft.enforced_of(std::iter::once(station)) {
+            Ok(found) => found
+                .get(&station)
+                .filter(|found| found.tag.is_some_and(|tag| tag.grant == grant))
+                .and_then(|found| found.quota)
+                .is_none_or(|quota| quota.used >= quota.limit),
+            Err(_) => true,
+        }
+    }
+
     /// What the kernel holds is to be put right soon. `lost`: the table is gone or damaged.
     pub fn rebuild_soon(&mut self, lost: bool, now: BootTime) {
         if lost {
@@ -450,7 +469,8 @@ impl Gateway {
     pub fn remember(&mut self, found: &BTreeMap<MacAddr, Enforced>) {
         for enforced in found.values() {
             if let Some(tag) = enforced.tag {
-                let used = enforced.quota.map_or(0, |quota| quota.used);
+                // The kernel goes on counting what it drops.
+                let used = enforced.quota.map_or(0, |quota| quota.used.min(quota.limit));
                 self.figures.insert(tag.grant, (used, enforced.moved));
             }
         }

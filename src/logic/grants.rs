@@ -3,6 +3,7 @@
 //! ```text
 //!                Give      TopUp: more   Take, Spent, lease over, not Wanted
 //!   (unknown) ---------> Held ------------------------------------------------------> Over, reported
+//!                         |            (a grant that is spent may wait for more: `spent.rs`)
 //!                         |
 //!                         |  per station, the best held grant is what the kernel enforces:
 //!                         |     none -> some   Enforce          some -> another   Enforce (in its place)
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::codes::Air;
+use self::spent::Spent;
 use self::waves::{Evictee, Wave};
 use super::listing::By;
 use crate::model::{
@@ -36,6 +38,7 @@ use crate::model::{
 use crate::wire::gateway::BY_CODE;
 
 mod codes;
+mod spent;
 mod waves;
 
 /// The kernel ends a grant this much later than the daemon, so that a daemon that lives does it with a report.
@@ -230,6 +233,13 @@ pub enum Action {
         /// With their new deadlines and quotas.
         grants: Vec<(MacAddr, Grant)>,
     },
+    /// All bytes of a grant are used up, and it waits for more.
+    Spent {
+        /// Which.
+        grant: GrantId,
+        /// Its station, if somebody is there.
+        station: Option<MacAddr>,
+    },
     /// Few bytes are left: whoever has the grant, or sold it, is to know. Once until it is topped up; again after a
     /// restart.
     Low {
@@ -302,6 +312,7 @@ pub struct Grants {
     heal_at: Option<BootTime>,
     /// Of which it was said that few bytes are left.
     low: BTreeSet<GrantId>,
+    spent: Spent,
     actions: VecDeque<Action>,
 }
 
@@ -381,7 +392,7 @@ impl Grants {
             }
             Input::Renew { lease } => self.renew(lease.min(MAX_LEASE), now),
             Input::Want { grants } => self.want(grants, now),
-            Input::Spent { grant } => self.end(vec![(grant, Cause::Quota)], now),
+            Input::Spent { grant } => self.spend(grant, now),
             Input::Low { grant } => self.low(grant),
             Input::TopUp { grant, lease, quota } => self.top_up(grant, lease, quota, now),
             Input::StepDone { wave, step, outcomes, moved } => {
@@ -404,7 +415,10 @@ impl Grants {
     /// When `handle_timeout` is next worth calling.
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let lease = self.deadlines.first().map(|(at, _)| *at);
-        [lease, self.step_deadline(), self.heal_at, self.air.poll_timeout()].into_iter().flatten().min()
+        [lease, self.step_deadline(), self.heal_at, self.air.poll_timeout(), self.spent.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Lets time pass up to `now`. Calling early, late or twice is harmless.
@@ -416,6 +430,7 @@ impl Grants {
             .map(|(_, id)| (*id, Cause::Expired))
             .collect();
         self.end(over, now);
+        self.end_spent(now);
         self.end_stuck_steps(now);
         self.give_up_waiting(now);
         if self.heal_at.is_some_and(|at| at <= now) {
@@ -657,7 +672,9 @@ impl Grants {
                     if before.as_ref() == Some(&best) {
                         continue;
                     }
-                    if before.as_ref().is_some_and(|before| before.goes_on_as(&best)) {
+                    if !self.spent.revives(best.id)
+                        && before.as_ref().is_some_and(|before| before.goes_on_as(&best))
+                    {
                         self.enforced.insert(station, best.clone());
                         refresh.push((station, best));
                         continue;
@@ -699,7 +716,9 @@ impl Grants {
     }
 
     fn hold(&mut self, grant: Grant) {
-        self.drop_held(grant.id);
+        let waits = self.spent.until(grant.id);
+        let before = self.drop_held(grant.id);
+        self.spent.hold(&grant, before.as_ref(), waits);
         if let Some(station) = grant.station {
             self.by_station.entry(station).or_default().insert(grant.id);
         }
@@ -712,6 +731,7 @@ impl Grants {
     fn drop_held(&mut self, id: GrantId) -> Option<Grant> {
         let grant = self.held.remove(&id)?;
         self.low.remove(&id);
+        self.spent.forget(id);
         if let Some(at) = grant.deadline {
             self.deadlines.remove(&(at, id));
         }

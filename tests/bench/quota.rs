@@ -35,7 +35,8 @@ fn main() {
     let (mut overshoot, mut low_mark, mut gap) = (0_u64, 0.0_f64, 0_usize);
     for layout in ["netdev", "bridge"] {
         let lab = Lab::with_stations(1);
-        let gateway = Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\n"));
+        let gateway =
+            Gateway::start(&lab, &format!("[enforcement]\nlayout = \"{layout}\"\nspent_wait = \"0s\"\n"));
         let mut events = gateway.watch();
         let mut ends = serde_json::Map::new();
         for (way, up, down) in [("up", true, false), ("down", false, true), ("both", true, true)] {

@@ -450,7 +450,7 @@ impl Script {
                     assert!(self.probe.replace((grant, station)).is_none(), "{history}: asked twice");
                 }
                 Action::Step { .. } | Action::Report { .. } | Action::Changed { .. } => {}
-                Action::Low { .. } | Action::Refresh { .. } | Action::Rebuild => {
+                Action::Low { .. } | Action::Spent { .. } | Action::Refresh { .. } | Action::Rebuild => {
                     panic!("{history}: nobody asked for it")
                 }
             }
@@ -517,6 +517,7 @@ fn word(action: &Action) -> String {
         }
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
         Action::Low { grant, .. } => format!("low {}", grant.0[0]),
+        Action::Spent { grant, .. } => format!("spent {}", grant.0[0]),
         Action::TurnAway { bss, station } => format!("away {} {bss}", short(*station)),
         Action::Probe { station, .. } => format!("probe {}", short(*station)),
         Action::Codes { .. } => "codes".into(),

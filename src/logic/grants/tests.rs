@@ -245,13 +245,52 @@ fn a_refusal_says_what_and_why() {
     assert!(grants.check(&many).unwrap_err().sentence.contains("100001"));
 }
 
-/// Every history of up to five facts about two grants and two stations.
+#[test]
+fn who_has_used_up_all_waits_for_more() {
+    let mut t = Script::new();
+    t.grants.wait_for_more(LEASE * 2);
+    let limited = |quota| GrantSpec { quota: Some(quota), lease: None, ..spec(ONE, ANNE, 1) };
+    t.give(Origin::Coordinator, limited(1000));
+    t.words();
+    t.input(Input::Spent { grant: ONE });
+    assert_eq!(t.words(), ["spent 1"]);
+    // Once, and the same terms said again change nothing.
+    t.input(Input::Spent { grant: ONE });
+    t.give(Origin::Coordinator, limited(1000));
+    t.wait(LEASE);
+    assert_eq!(t.words(), ["changed"]);
+    assert!(t.grants.is_spent(ONE) && t.grants.of_station(ANNE).is_some());
+
+    // More, by either way: in anew, because the kernel has counted what it dropped.
+    t.input(Input::TopUp { grant: ONE, lease: None, quota: Some(500) });
+    assert_eq!(t.words(), ["enforce 1 at ..:01 instead of 1 replaced", "changed"]);
+    t.input(Input::Spent { grant: ONE });
+    t.give(Origin::Coordinator, limited(2000));
+    assert_eq!(t.words(), ["spent 1", "enforce 1 at ..:01 instead of 1 replaced", "changed"]);
+    t.wait(LEASE * 3);
+    assert_eq!(t.words(), [""; 0]);
+    t.input(Input::TopUp { grant: ONE, lease: None, quota: Some(1) });
+    assert_eq!(t.words(), ["refresh 1", "changed"], "of one that is not spent the kernel goes on counting");
+
+    t.input(Input::Spent { grant: ONE });
+    t.wait(LEASE * 2);
+    assert_eq!(t.words(), ["spent 1", "step enforcement for ..:01", "changed"]);
+    assert!(t.grants.poll_timeout().is_none_or(|at| at > t.now));
+}
+
+/// Every history of up to five facts about two grants and two stations; where who has used up all ends at once, and
+/// where he waits.
 #[test]
 fn no_short_history_breaks_the_rules() {
+    every_short_history(Duration::ZERO);
+    every_short_history(LEASE / 2);
+}
+
+fn every_short_history(patience: Duration) {
     type Fact = fn() -> Option<Input>;
     const FACTS: [Fact; 11] = [
-        || Some(Input::Give { grants: vec![spec(ONE, ANNE, 1)], origin: Origin::Coordinator }),
-        || Some(Input::Give { grants: vec![spec(ONE, BOB, 2)], origin: Origin::Coordinator }),
+        || Some(Input::Give { grants: vec![limited(ONE, ANNE, 1)], origin: Origin::Coordinator }),
+        || Some(Input::Give { grants: vec![limited(ONE, BOB, 2)], origin: Origin::Coordinator }),
         || Some(Input::Give { grants: vec![spec(TWO, ANNE, 1)], origin: Origin::Owner }),
         || Some(Input::Take { grant: ONE, incarnation: Some(Incarnation(1)), cause: Cause::Silence }),
         || Some(Input::Take { grant: TWO, incarnation: None, cause: Cause::Owner }),
@@ -264,6 +303,7 @@ fn no_short_history_breaks_the_rules() {
     ];
     for history in 0..FACTS.len().pow(5) {
         let mut t = Script::new();
+        t.grants.wait_for_more(patience);
         let mut world = World::default();
         let mut rest = history;
         for _ in 0..5 {
@@ -276,9 +316,15 @@ fn no_short_history_breaks_the_rules() {
             world.ended.extend(before.into_iter().filter(|id| t.grants.get(*id).is_none()));
             rest /= FACTS.len();
             world.obey(&mut t, history);
+            let overdue = t.grants.poll_timeout().filter(|at| *at + LEASE < t.now);
+            assert_eq!(overdue, None, "history {history}: nothing wakes for what is over");
         }
         world.finish(&mut t, history);
     }
+}
+
+fn limited(id: GrantId, station: MacAddr, incarnation: u32) -> GrantSpec {
+    GrantSpec { quota: Some(1000), ..spec(id, station, incarnation) }
 }
 
 /// The kernel and the reader of reports, as the actions make them.
@@ -344,6 +390,9 @@ impl World {
                     }
                 }
                 Action::Rebuild | Action::Changed { .. } => {}
+                Action::Spent { grant, .. } => {
+                    assert!(t.grants.is_spent(grant), "history {history}: {grant} waits");
+                }
                 Action::Low { .. } => panic!("nobody said so"),
                 Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => {
                     panic!("there is no code")
@@ -428,6 +477,7 @@ fn word(action: &Action) -> String {
         Action::Report { report, .. } => format!("report {} {}", report.grant.0[0], report.cause),
         Action::Changed { .. } => "changed".into(),
         Action::Low { grant, .. } => format!("low {}", grant.0[0]),
+        Action::Spent { grant, .. } => format!("spent {}", grant.0[0]),
         Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => panic!("there is no code"),
     }
 }

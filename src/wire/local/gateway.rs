@@ -311,7 +311,8 @@ pub enum Event {
         /// What was freed.
         report: Report,
     },
-    /// Few bytes of a grant are left. Once until it is topped up, and again after a restart.
+    /// Few bytes of a grant are left; none: it waits for more, and its station passes nothing. Once until it is topped
+    /// up, and again after a restart.
     Low {
         /// The grant.
         grant: GrantId,
