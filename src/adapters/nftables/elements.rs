@@ -20,7 +20,7 @@ const CHUNK: usize = 200;
 pub const MOST_BYTES: u64 = i64::MAX as u64;
 
 /// Ethernet header: at the egress hook a packet counts with it (at the ingress hook it does not).
-const ETHERNET_HEADER: u64 = 14;
+pub const ETHERNET_HEADER: u64 = 14;
 
 /// A station that passes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,8 @@ fn add_quota(batch: &mut Batch, family: Family, admission: &Admission, quota: Qu
             object.nest(4, |data| {
                 data.be64(1, limit);
                 data.be32(2, 0);
-                data.be64(4, quota.used);
+                // More than the limit is no quota for the kernel (`nft_quota_do_init`), and a low mark may be long past.
+                data.be64(4, quota.used.min(limit));
             });
         });
         batch.message(message::NEW_ELEMENT, family, flags::CREATE, |attributes| {
