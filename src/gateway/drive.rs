@@ -475,8 +475,8 @@ impl Drive {
         let now = clock::now();
         match event {
             NftEvent::Spent(grant) => {
-                // A top-up may have been quicker than this word.
-                if self.gateway.is_used_up(*grant) {
+                // A top-up may have been quicker than this word, and headers are nobody's bytes.
+                if self.gateway.is_used_up(*grant, now) {
                     self.gateway.grants.handle_input(grants::Input::Spent { grant: *grant }, now);
                 }
             }

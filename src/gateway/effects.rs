@@ -27,7 +27,7 @@ use crate::adapters::conntrack::Conntrack;
 use crate::adapters::dhcp::Dhcp;
 use crate::adapters::hostapd::{CodeFile, HostapdControl, StationInfo};
 use crate::adapters::link::keeper::KeptLink;
-use crate::adapters::nftables::{Admission, Enforced, Nftables, Openings, Quota, Ruleset};
+use crate::adapters::nftables::{Admission, ETHERNET_HEADER, Enforced, Nftables, Openings, Quota, Ruleset};
 use crate::adapters::rtnetlink::{Address, Fdb, Link, Neighbour, Rtnetlink};
 use crate::config::gateway::{Settings, Visitors};
 use crate::host::clock;
@@ -357,17 +357,26 @@ impl Gateway {
         }
     }
 
-    /// Whether the kernel lets a grant's bytes through no longer; where it does not say, its word counts.
-    pub fn is_used_up(&mut self, grant: GrantId) -> bool {
-        let Some(station) = self.grants.get(grant).and_then(|held| held.station) else { return true };
-        match self.nft.enforced_of(std::iter::once(station)) {
-            Ok(found) => found
-                .get(&station)
-                .filter(|found| found.tag.is_some_and(|tag| tag.grant == grant))
-                .and_then(|found| found.quota)
-                .is_none_or(|quota| quota.used >= quota.limit),
-            Err(_) => true,
+    /// Whether the bytes of a grant are used up, as the kernel has said; where it does not say so again, its word counts.
+    ///
+    /// Layer-3 bytes were granted. Where the kernel has counted Ethernet headers as well they are given back, and the
+    /// grant goes on: with each time a seventieth or less is left of what was short, so that this ends soon.
+    pub fn is_used_up(&mut self, grant: GrantId, now: BootTime) -> bool {
+        let Some(held) = self.grants.get(grant).cloned() else { return true };
+        let Some(station) = held.station else { return true };
+        let Ok(mut found) = self.nft.enforced_of(std::iter::once(station)) else { return true };
+        let found = found.remove(&station).filter(|found| found.tag.is_some_and(|tag| tag.grant == grant));
+        let Some((quota, moved)) = found.and_then(|found| Some((found.quota?, found.moved))) else {
+            return true;
+        };
+        if quota.used < quota.limit {
+            return false;
         }
+        let Some((used, moved)) = without_headers(quota, moved) else { return true };
+        self.figures.insert(grant, (used, moved));
+        let again = self.admission(station, &held, now);
+        let counted = self.nft.admit(&[again], &[(station, Some(grant))]);
+        counted.inspect_err(|error| tracing::warn!(%error, "headers are not given back")).is_err()
     }
 
     /// What the kernel holds is to be put right soon. `lost`: the table is gone or damaged.
@@ -710,6 +719,64 @@ impl Gateway {
     }
 }
 
+/// What a quota that is used up comes to, and what was moved under it, when only layer-3 bytes are counted; `None`: to
+/// the same, within a packet.
+///
+/// The counters of the elements see the same packets as the quota, those that it drops too, but count them without
+/// headers: the difference is the headers. What is counted beyond the limit was dropped.
+fn without_headers(quota: Quota, moved: Traffic) -> Option<(u64, Traffic)> {
+    const PACKET: u64 = 1_500;
+    let headers = quota.used.saturating_sub(moved.up_bytes.saturating_add(moved.down_bytes));
+    // Counters that somebody has set back would look like headers of everything.
+    let headers = headers.min(ETHERNET_HEADER.saturating_mul(moved.down_packets));
+    let used = quota.limit.saturating_sub(headers);
+    let dropped = moved.up_bytes.saturating_add(moved.down_bytes).saturating_sub(used);
+    let down_bytes = moved.down_bytes.saturating_sub(dropped);
+    let up_bytes = moved.up_bytes.saturating_sub(dropped.saturating_sub(moved.down_bytes));
+    (headers > PACKET).then_some((used, Traffic { up_bytes, down_bytes, ..moved }))
+}
+
 pub(super) fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_given_back_until_less_than_a_packet_is_short() {
+        // 1000 bytes a packet, half of them towards the station, with 14 octets more each.
+        let (limit, mut left) = (10_000_000_u64, Quota { limit: 10_000_000, used: 0 });
+        let mut moved = Traffic::default();
+        let mut rounds = 0;
+        loop {
+            while left.used < limit {
+                moved.up_bytes += 1_000;
+                moved.down_bytes += 1_000;
+                moved.down_packets += 1;
+                left.used += 2_014;
+            }
+            // Some are counted and dropped before anybody looks.
+            moved.down_bytes += 5_000;
+            left.used += 5_070;
+            let Some((used, passed)) = without_headers(left, moved) else { break };
+            assert_eq!(passed.up_bytes + passed.down_bytes, used, "what was dropped was not moved");
+            (left.used, moved) = (used, passed);
+            rounds += 1;
+            assert!(rounds < 5, "{left:?} {moved:?}");
+        }
+        let passed = moved.up_bytes + moved.down_bytes;
+        assert!((limit - 3_000..=limit + 8_000).contains(&passed), "{passed} after {rounds} rounds");
+        assert_eq!(rounds, 1);
+    }
+
+    #[test]
+    fn without_headers_nothing_is_given_back() {
+        let moved = Traffic { up_bytes: 10_500, ..Traffic::default() };
+        assert_eq!(without_headers(Quota { limit: 10_000, used: 10_500 }, moved), None);
+        // Counters that were lost are no headers.
+        let few = Traffic { down_bytes: 1_000, down_packets: 10, ..Traffic::default() };
+        assert_eq!(without_headers(Quota { limit: 10_000, used: 90_000 }, few), None);
+    }
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use elements::{Admission, Element, MOST_BYTES, Quota, Tag};
+pub use elements::{Admission, ETHERNET_HEADER, Element, MOST_BYTES, Quota, Tag};
 pub use error::NftError;
 pub use events::{NftEvent, NftEvents};
 pub use ruleset::{Openings, Ruleset, TABLE};
