@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use zbus::Variant;
 use zbus::names::OwnedErrorName;
 
-use crate::model::{Refusal, Report, StepOutcome, Traffic};
-use crate::wire::local::{GatewayStatus, GrantRow, LinkState, StationRow, Target};
+use crate::model::{Report, StepOutcome, Traffic};
+use crate::wire::local::{GatewayStatus, GrantRow, LinkState, StationRow};
 
 /// `a{sv}`. What is not known has no key.
 pub(super) type Dict = BTreeMap<&'static str, Variant<'static>>;
@@ -40,18 +40,6 @@ pub(super) fn error_name(word: &str) -> OwnedErrorName {
     OwnedErrorName::try_from(format!("org.wayleave.Error.{name}"))
         .or_else(|_| OwnedErrorName::try_from(FAILED))
         .expect("a name by the specification")
-}
-
-/// A MAC address or a grant id.
-pub(super) fn target(said: &str) -> Result<Target, Refusal> {
-    if let Ok(station) = said.parse() {
-        return Ok(Target::Station(station));
-    }
-    said.parse().map(Target::Grant).map_err(|_| {
-        let found: String = said.chars().take(80).collect();
-        let sentence = format!("{found:?} is neither a MAC address nor a grant id of 32 hexadecimal digits");
-        Refusal::new("bad-request", sentence)
-    })
 }
 
 /// [`GatewayStatus`].
@@ -190,7 +178,6 @@ fn moved(dict: &mut Dict, moved: &Traffic) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GrantId, MacAddr};
 
     #[test]
     fn a_word_becomes_a_name_and_anything_else_a_failure() {
@@ -214,16 +201,5 @@ mod tests {
     #[test]
     fn no_text_holds_what_a_bus_or_a_reader_would_stumble_over() {
         assert_eq!(text("Café\0\n\u{1b}[2J\u{202e}"), "Café\\u{0}\\u{a}\\u{1b}[2J\\u{202e}");
-    }
-
-    #[test]
-    fn a_target_is_an_address_or_a_grant_and_nothing_else() {
-        assert_eq!(target("02:00:00:00:00:01"), Ok(Target::Station(MacAddr([2, 0, 0, 0, 0, 1]))));
-        assert_eq!(target(&"ab".repeat(16)), Ok(Target::Grant(GrantId([0xab; 16]))));
-        for wrong in ["", "02:00:00:00:00:01\n", "*", &"ab".repeat(17), "\0", &"x".repeat(100_000)] {
-            let refusal = target(wrong).unwrap_err();
-            assert_eq!(refusal.word, "bad-request");
-            assert!(refusal.sentence.len() < 200 && !refusal.sentence.contains(['\n', '\0']));
-        }
     }
 }

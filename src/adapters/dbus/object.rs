@@ -11,7 +11,7 @@ use super::error::Refused;
 use crate::host::control::Asker;
 use crate::model::{MacAddr, Millis, Refusal};
 use crate::wire::local::{
-    Event, Evicted, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted, StationRow,
+    Event, Evicted, GatewayRequest, GatewayStatus, GrantAsk, GrantRow, Granted, StationRow, Target,
 };
 
 /// What is served at [`super::PATH`].
@@ -90,7 +90,7 @@ impl Object {
     /// More time or bytes for a grant by hand; 0 adds nothing.
     #[zbus(out_args("grant"))]
     async fn topup(&self, target: &str, lease_ms: u64, quota: u64) -> Result<Dict, Refused> {
-        let target = codec::target(target)?;
+        let target = target.parse::<Target>()?;
         let lease = (lease_ms != 0).then_some(Millis(lease_ms));
         let quota = (quota != 0).then_some(quota);
         let row: GrantRow = self.ask(GatewayRequest::Topup { target, lease, quota }).await?;
@@ -100,7 +100,7 @@ impl Object {
     /// Evicts by hand; returns when everything is freed.
     #[zbus(out_args("report"))]
     async fn evict(&self, target: &str) -> Result<Dict, Refused> {
-        let target = codec::target(target)?;
+        let target = target.parse::<Target>()?;
         let evicted: Evicted = self.ask(GatewayRequest::Evict { target }).await?;
         Ok(codec::report(&evicted.report))
     }

@@ -162,6 +162,23 @@ pub enum Target {
     Grant(GrantId),
 }
 
+impl std::str::FromStr for Target {
+    type Err = Refusal;
+
+    /// A MAC address or a grant id.
+    fn from_str(said: &str) -> Result<Self, Refusal> {
+        if let Ok(station) = said.parse() {
+            return Ok(Self::Station(station));
+        }
+        said.parse().map(Self::Grant).map_err(|_| {
+            let found: String = said.chars().take(80).collect();
+            let sentence =
+                format!("{found:?} is neither a MAC address nor a grant id of 32 hexadecimal digits");
+            Refusal::new("bad-request", sentence)
+        })
+    }
+}
+
 /// The result of an eviction by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evicted {
@@ -400,4 +417,20 @@ pub struct Finding {
     pub found: String,
     /// What to do about it; empty where nothing is to be done.
     pub advice: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_an_address_or_a_grant_and_nothing_else() {
+        assert_eq!("02:00:00:00:00:01".parse(), Ok(Target::Station(MacAddr([2, 0, 0, 0, 0, 1]))));
+        assert_eq!("ab".repeat(16).parse(), Ok(Target::Grant(GrantId([0xab; 16]))));
+        for wrong in ["", "02:00:00:00:00:01\n", "*", &"ab".repeat(17), "\0", &"x".repeat(100_000)] {
+            let refusal = wrong.parse::<Target>().unwrap_err();
+            assert_eq!(refusal.word, "bad-request");
+            assert!(refusal.sentence.len() < 200 && !refusal.sentence.contains(['\n', '\0']));
+        }
+    }
 }
