@@ -1,5 +1,11 @@
 //! The configurations that the packages bring are configurations, and name every key that there is.
-#![cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal", feature = "radius"))]
+#![cfg(all(
+    feature = "gateway",
+    feature = "coordinator",
+    feature = "terminal",
+    feature = "radius",
+    feature = "ubus"
+))]
 
 use std::path::Path;
 
@@ -22,6 +28,7 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
             "interworking",
             "directory",
             "dhcp",
+            "ubus",
             "radius",
             "coordinator",
         ],

@@ -32,6 +32,8 @@ pub mod printer;
 pub mod radius;
 #[cfg(feature = "gateway")]
 pub mod rtnetlink;
+#[cfg(feature = "ubus")]
+pub mod ubus;
 pub mod wpa_ctrl;
 #[cfg(feature = "terminal")]
 pub mod wpa_supplicant;

@@ -24,6 +24,10 @@ pub const PATH: &str = "/etc/wayleave/gateway.toml";
 /// What survives a restart is here, unless the file says otherwise.
 pub const RUNTIME_DIR: &str = "/run/wayleave";
 
+/// Where ubusd listens, unless the file says otherwise.
+#[cfg(feature = "ubus")]
+const UBUS_SOCKET: &str = "/var/run/ubus/ubus.sock";
+
 /// In percent.
 const LOW_MARK: u8 = 10;
 
@@ -63,6 +67,9 @@ struct Fragment {
     #[serde(default)]
     dhcp: DhcpFragment,
     coordinator: Option<CoordinatorFragment>,
+    #[cfg(feature = "ubus")]
+    #[serde(default)]
+    ubus: UbusFragment,
     #[cfg(feature = "radius")]
     radius: Option<super::radius::RadiusFragment>,
     #[cfg(not(feature = "radius"))]
@@ -156,6 +163,14 @@ struct DhcpFragment {
 struct CoordinatorFragment {
     host: String,
     key: PublicKey,
+}
+
+#[cfg(feature = "ubus")]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UbusFragment {
+    enabled: Option<bool>,
+    socket: Option<PathBuf>,
 }
 
 /// Which layout the owner wants.
@@ -284,6 +299,9 @@ pub struct Settings {
     pub lease_file: PathBuf,
     /// The coordinator, if the file names one.
     pub coordinator: Option<CoordinatorAddress>,
+    /// Where ubusd listens; `None`: it is not on ubus.
+    #[cfg(feature = "ubus")]
+    pub ubus: Option<PathBuf>,
     /// RADIUS servers; `None`: there are none.
     #[cfg(feature = "radius")]
     pub radius: Option<super::radius::Radius>,
@@ -497,6 +515,12 @@ fn interworking(
     wrong: &impl Fn(&str, &str, &str) -> ConfigError,
 ) -> Result<Interworking, ConfigError> {
     let language = fragment.language.unwrap_or_else(|| "eng".to_owned());
+        #[cfg(feature = "ubus")]
+        ubus: fragment
+            .ubus
+            .enabled
+            .unwrap_or(true)
+            .then(|| fragment.ubus.socket.unwrap_or_else(|| UBUS_SOCKET.into())),
     let venue_name = fragment.venue_name.map(|name| {
         let found = format!("{} in {}", quoted(&name), quoted(&language));
         let allowed = "1 to 252 octets without control characters, and a language such as \"eng\"";

@@ -218,6 +218,10 @@ impl Drive {
         if gateway.settings.dbus {
             tokio::spawn(crate::adapters::dbus::run(control.asker()));
         }
+        #[cfg(feature = "ubus")]
+        if let Some(socket) = &gateway.settings.ubus {
+            tokio::spawn(crate::adapters::ubus::run(socket.clone(), control.asker()));
+        }
         let codes = watch_codes(&gateway);
         Ok(Self {
             gateway,
@@ -637,14 +641,14 @@ impl Drive {
         if fixed != wanted
             || now_.runtime_dir != settings.runtime_dir
             || now_.coordinator != settings.coordinator
-            || now_.dbus != settings.dbus
             || now_.messages != settings.messages
             || (now_.beacon_every, &now_.vendor_elements, &now_.interworking)
                 != (settings.beacon_every, &settings.vendor_elements, &settings.interworking)
             || radius::differs(now_, &settings)
+            || buses_differ(now_, &settings)
         {
             tracing::warn!(
-                "layout, tables, directories, coordinator, D-Bus, messages, beacons and RADIUS change at the next start"
+                "layout, tables, directories, coordinator, buses, messages, beacons and RADIUS change at the next start"
             );
         }
         let now_ = &mut self.gateway.settings;
@@ -685,6 +689,15 @@ impl Drive {
         }
         Ok(())
     }
+}
+
+/// Whether it would be somewhere else on D-Bus or ubus.
+fn buses_differ(now: &Settings, wanted: &Settings) -> bool {
+    #[cfg(feature = "ubus")]
+    if now.ubus != wanted.ubus {
+        return true;
+    }
+    now.dbus != wanted.dbus
 }
 
 async fn hear(rtnetlink: Rtnetlink) -> Result<Heard, Error> {
