@@ -42,7 +42,7 @@ const SLOT: Duration = Duration::from_secs(300);
 const MOST_VENDOR_OCTETS: usize = 512;
 
 /// What the file says.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fragment {
     name: Option<String>,
@@ -76,7 +76,7 @@ struct Fragment {
     radius: Option<serde::de::IgnoredAny>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NetworkFragment {
     interface: String,
@@ -88,7 +88,7 @@ struct NetworkFragment {
     eap_user_method: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EapFragment {
     method: String,
@@ -96,7 +96,7 @@ struct EapFragment {
     password: Secret,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EnforcementFragment {
     layout: Option<LayoutChoice>,
@@ -106,7 +106,7 @@ struct EnforcementFragment {
     spent_wait: Option<Span>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpenFragment {
     services: Option<Vec<String>>,
@@ -114,27 +114,27 @@ struct OpenFragment {
     names_by_dnsmasq: Option<bool>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HostapdFragment {
     directory: Option<PathBuf>,
     vendor_elements: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BeaconFragment {
     enabled: Option<bool>,
     interval: Option<Span>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MessagesFragment {
     enabled: Option<bool>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InterworkingFragment {
     network: AccessNetwork,
@@ -146,19 +146,19 @@ struct InterworkingFragment {
     venue_url: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DirectoryFragment {
     area: Option<Area>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DhcpFragment {
     lease_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CoordinatorFragment {
     host: String,
@@ -309,12 +309,26 @@ pub struct Settings {
 
 /// Reads and checks the file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    #[cfg(feature = "uci")]
+    if super::uci::is_uci(path) {
+        return check_uci(&super::uci::Document::load(path)?);
+    }
     check(path, &read(path)?)
 }
 
 fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
-    let fragment: Fragment = parse(path, text)?;
-    let wrong = |key: &str, found: &str, allowed: &str| ConfigError::invalid(path, text, key, found, allowed);
+    settings(parse(path, text)?, &|key, found, allowed| ConfigError::invalid(path, text, key, found, allowed))
+}
+
+#[cfg(feature = "uci")]
+fn check_uci(document: &super::uci::Document) -> Result<Settings, ConfigError> {
+    settings(document.fragment()?, &|key, found, allowed| document.invalid(key, found, allowed))
+}
+
+/// `wrong` takes the key, what was found, and what is allowed.
+type Wrong<'a> = &'a dyn Fn(&str, &str, &str) -> ConfigError;
+
+fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigError> {
     let name = fragment.name.unwrap_or_default();
     if name.len() > 64 || name.chars().any(char::is_control) {
         let found = format!("{} bytes: {}", name.len(), name.escape_debug());
@@ -325,7 +339,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         return Err(wrong("dbus", "true", "false: this program was built without D-Bus"));
     }
     if fragment.network.is_empty() {
-        return Err(wrong("network", "none", "at least one [[network]] with an interface"));
+        return Err(wrong("network", "none", "at least one network with an interface"));
     }
     for (key, dir) in [("state_dir", &fragment.state_dir), ("runtime_dir", &fragment.runtime_dir)] {
         if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_absolute()) {
@@ -469,16 +483,12 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     if !(SLOTS[0]..=SLOTS[1]).contains(&every) {
         return Err(wrong("beacon.interval", &quoted(&Span(every).to_string()), "\"10s\" to \"1h\""));
     }
-    let interworking = fragment.interworking.map(|fragment| interworking(fragment, &wrong)).transpose()?;
+    let interworking = fragment.interworking.map(|fragment| interworking(fragment, wrong)).transpose()?;
     if interworking.is_some() && fragment.beacon.enabled == Some(false) {
-        return Err(wrong(
-            "beacon.enabled",
-            "false",
-            "true: what [interworking] says is told with the beacon",
-        ));
+        return Err(wrong("beacon.enabled", "false", "true: what interworking says is told with the beacon"));
     }
     #[cfg(feature = "radius")]
-    let radius = fragment.radius.map(|fragment| super::radius::check(fragment, &wrong)).transpose()?;
+    let radius = fragment.radius.map(|fragment| super::radius::check(fragment, wrong)).transpose()?;
     #[cfg(not(feature = "radius"))]
     if fragment.radius.is_some() {
         return Err(wrong("radius", "a table", "none: this program was built without RADIUS"));
@@ -505,22 +515,19 @@ fn check(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         interworking,
         lease_file: fragment.dhcp.lease_file.unwrap_or_else(|| "/var/lib/misc/dnsmasq.leases".into()),
         coordinator,
-        #[cfg(feature = "radius")]
-        radius,
-    })
-}
-
-fn interworking(
-    fragment: InterworkingFragment,
-    wrong: &impl Fn(&str, &str, &str) -> ConfigError,
-) -> Result<Interworking, ConfigError> {
-    let language = fragment.language.unwrap_or_else(|| "eng".to_owned());
         #[cfg(feature = "ubus")]
         ubus: fragment
             .ubus
             .enabled
             .unwrap_or(true)
             .then(|| fragment.ubus.socket.unwrap_or_else(|| UBUS_SOCKET.into())),
+        #[cfg(feature = "radius")]
+        radius,
+    })
+}
+
+fn interworking(fragment: InterworkingFragment, wrong: Wrong<'_>) -> Result<Interworking, ConfigError> {
+    let language = fragment.language.unwrap_or_else(|| "eng".to_owned());
     let venue_name = fragment.venue_name.map(|name| {
         let found = format!("{} in {}", quoted(&name), quoted(&language));
         let allowed = "1 to 252 octets without control characters, and a language such as \"eng\"";

@@ -13,5 +13,7 @@ pub mod gateway;
 pub mod radius;
 #[cfg(feature = "terminal")]
 pub mod terminal;
+#[cfg(feature = "uci")]
+pub mod uci;
 
 pub use error::{ConfigError, parse};

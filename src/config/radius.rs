@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use crate::model::Secret;
 
 /// What the file says.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RadiusFragment {
     nas_identifier: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct RadiusFragment {
     server: Vec<ServerFragment>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ServerFragment {
     address: IpAddr,
@@ -102,11 +102,7 @@ pub(super) fn check(fragment: RadiusFragment, wrong: Wrong<'_>) -> Result<Radius
         return Err(wrong("radius.tries", &tries.to_string(), "1 to 4"));
     }
     if fragment.server.is_empty() {
-        return Err(wrong(
-            "radius.server",
-            "none",
-            "at least one [[radius.server]] with an address and a secret_file",
-        ));
+        return Err(wrong("radius.server", "none", "at least one server with an address and a secret_file"));
     }
     let mut servers: Vec<Server> = Vec::new();
     for (number, server) in fragment.server.into_iter().enumerate() {
@@ -193,7 +189,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_a_secret_is_not() {
         for (text, wanted) in [
-            ("", "radius.server: found none; allowed: at least one [[radius.server]]"),
+            ("", "radius.server: found none; allowed: at least one server"),
             ("interim = \"5s\"\n", "radius.interim: found \"5s\"; allowed: \"10s\" to \"1d\""),
             ("tries = 9\n", "radius.tries: found 9; allowed: 1 to 4"),
             ("timeout = \"1ms\"\n", "radius.timeout: found \"1ms\""),

@@ -25,7 +25,7 @@ fn choose(file: Option<PathBuf>, role: Option<Role>) -> Result<Vec<(Role, PathBu
         (Some(file), None) => {
             let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let named = Role::ALL.into_iter().find(|role| role.word() == stem);
-            let role = named.ok_or_else(|| {
+            let role = named.or_else(|| is_uci(&file).then_some(Role::Gateway)).ok_or_else(|| {
                 let file = file.display();
                 Failure::usage(format!(
                     "{file}: its name tells no role; add --role gateway, --role coordinator or --role terminal"
@@ -37,6 +37,7 @@ fn choose(file: Option<PathBuf>, role: Option<Role>) -> Result<Vec<(Role, PathBu
             let there: Vec<_> = Role::ALL
                 .into_iter()
                 .map(|role| (role, role.config().to_owned()))
+                .chain(uci().map(|path| (Role::Gateway, path.to_owned())))
                 .filter(|(_, path)| path.exists())
                 .collect();
             if there.is_empty() {
@@ -50,6 +51,19 @@ fn choose(file: Option<PathBuf>, role: Option<Role>) -> Result<Vec<(Role, PathBu
             Ok(there)
         }
     }
+}
+
+/// Where OpenWrt has the gateway's configuration; there is one for no other role.
+fn uci() -> Option<&'static Path> {
+    #[cfg(feature = "uci")]
+    return Some(Path::new(crate::config::uci::PATH));
+    #[cfg(not(feature = "uci"))]
+    None
+}
+
+/// By the name that the file has on OpenWrt, wherever it is.
+fn is_uci(file: &Path) -> bool {
+    uci().is_some_and(|usual| file.file_name() == usual.file_name())
 }
 
 // A build with fewer roles has fewer arms.
