@@ -39,7 +39,6 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
 
 #[test]
 fn the_examples_are_accepted() {
-    gateway(Path::new("openwrt/files/gateway.toml")).unwrap();
     for (file, check, ..) in EXAMPLES {
         check(&Path::new("packaging/etc").join(file)).unwrap();
     }
