@@ -696,6 +696,27 @@ mod tests {
         }
     }
 
+    /// `tests/golden_uci.rs` says what a case is.
+    #[cfg(feature = "uci")]
+    #[test]
+    fn both_readers_give_the_same_fragment() {
+        use crate::config::uci::Document;
+        let mut seen = 0;
+        for case in std::fs::read_dir("tests/golden/uci").unwrap() {
+            let text = std::fs::read_to_string(case.unwrap().path()).unwrap();
+            let part = |name: &str| {
+                let (_, rest) = text.split_once(&format!("-- {name}\n"))?;
+                Some(rest.split("\n-- ").next().unwrap_or(rest))
+            };
+            let (Some(uci), Some(toml)) = (part("uci"), part("toml")) else { continue };
+            let fragment: Fragment =
+                Document::read(Path::new("w"), uci.as_bytes()).unwrap().fragment().unwrap();
+            assert_eq!(fragment, parse(Path::new("w.toml"), toml).unwrap(), "{uci}");
+            seen += 1;
+        }
+        assert!(seen > 3);
+    }
+
     #[test]
     fn codes_have_a_file_of_their_own_in_memory() {
         let network = |number: u8, file: &str| {
