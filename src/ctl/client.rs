@@ -223,10 +223,8 @@ impl Door {
         let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
             .map_err(|errno| self.failed(errno.into()))?;
         // Without it, connecting to a daemon that accepts nothing any more waits for ever (unix(7)).
-        let patience = TimeVal::new(
-            i64::try_from(self.deadline.as_secs()).unwrap_or(i64::MAX),
-            i64::from(self.deadline.subsec_micros()),
-        );
+        // How many bits they have is the C library's.
+        let patience = TimeVal::new(self.deadline.as_secs() as _, self.deadline.subsec_micros() as _);
         setsockopt(&fd, sockopt::SendTimeout, &patience).map_err(|errno| self.failed(errno.into()))?;
         match connect(fd.as_raw_fd(), &address) {
             Ok(()) => Ok(UnixStream::from(fd)),

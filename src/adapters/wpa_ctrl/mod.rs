@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixDatagram;
@@ -34,7 +34,7 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// What our own sockets are called, before process id and number.
 const OWN_PREFIX: &str = "ctrl-";
 
-static NEXT: AtomicU64 = AtomicU64::new(0);
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// Asks one daemon, one command at a time.
 pub struct WpaCtrl {
