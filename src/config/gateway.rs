@@ -28,6 +28,10 @@ pub const RUNTIME_DIR: &str = "/run/wayleave";
 #[cfg(feature = "ubus")]
 const UBUS_SOCKET: &str = "/var/run/ubus/ubus.sock";
 
+/// A router that reads UCI and has no other role reads nothing else: TOML is a twentieth of its program.
+#[cfg(feature = "uci")]
+const READS_TOML: bool = cfg!(any(feature = "coordinator", feature = "terminal"));
+
 /// In percent.
 const LOW_MARK: u8 = 10;
 
@@ -310,7 +314,7 @@ pub struct Settings {
 /// Reads and checks the file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     #[cfg(feature = "uci")]
-    if super::uci::is_uci(path) {
+    if !READS_TOML || super::uci::is_uci(path) {
         return check_uci(&super::uci::Document::load(path)?);
     }
     check(path, &read(path)?)
