@@ -96,7 +96,7 @@ fn answers() -> Value {
 }
 
 #[test]
-#[ignore = "needs chromium: cargo test --test luci -- --ignored"]
+#[ignore = "needs chromium: sudo ./run test unit"]
 fn stations_and_grants_with_what_is_left() {
     let text = shown("overview", "overview", &answers(), "");
     for line in [
@@ -113,7 +113,7 @@ fn stations_and_grants_with_what_is_left() {
 }
 
 #[test]
-#[ignore = "needs chromium: cargo test --test luci -- --ignored"]
+#[ignore = "needs chromium: sudo ./run test unit"]
 fn an_owner_grants_tops_up_and_evicts() {
     let script = "click('Grant…'); document.getElementById('wayleave-hours').value = '1.5'; click('Grant'); await settle();\
                   click('More…'); document.getElementById('wayleave-megabytes').value = '500'; click('Add'); await settle();\
@@ -136,14 +136,14 @@ fn an_owner_grants_tops_up_and_evicts() {
 }
 
 #[test]
-#[ignore = "needs chromium: cargo test --test luci -- --ignored"]
+#[ignore = "needs chromium: sudo ./run test unit"]
 fn a_gateway_that_does_not_run_is_said() {
     let text = shown("stopped", "overview", &json!({}), "");
     assert!(text.contains("The gateway does not run: see Settings."), "{text}");
 }
 
 #[test]
-#[ignore = "needs chromium: cargo test --test luci -- --ignored"]
+#[ignore = "needs chromium: sudo ./run test unit"]
 fn the_form_has_options_that_the_gateway_knows() {
     let text = shown("settings", "settings", &json!({}), "");
     assert!(text.contains("Map wayleave") && text.contains("Value low_mark"), "{text}");
