@@ -24,3 +24,13 @@ extern "C" fn _Unwind_Backtrace() -> i32 {
 extern "C" fn _Unwind_GetIP() -> usize {
     0
 }
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_GetCFA() -> usize {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_FindEnclosingFunction() -> usize {
+    0
+}
