@@ -163,7 +163,7 @@ fn a_reader_of_luci_may_look_and_only_a_writer_change() {
     };
     let acl = &read("rpcd/acl.d/luci-app-wayleave.json")["luci-app-wayleave"];
     assert_eq!(acl["read"]["ubus"]["wayleave"], json!(["status", "stations", "grants", "beacon", "doctor"]));
-    assert_eq!(acl["write"]["ubus"]["wayleave"], json!(["grant", "topup", "evict", "push"]));
+    assert_eq!(acl["write"]["ubus"]["wayleave"], json!(["grant", "topup", "evict"]));
     for (_, entry) in read("luci/menu.d/luci-app-wayleave.json").as_object().unwrap() {
         if let Some(page) = entry["action"]["path"].as_str() {
             assert!(

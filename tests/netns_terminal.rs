@@ -7,6 +7,7 @@
 #[path = "support/term.rs"]
 mod term;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coordinator::Coordinator;
@@ -133,7 +134,7 @@ async fn whole_life(place: &TermPlace) {
         place.path("run").display()
     );
     let settings = Settings::check("terminal.toml".as_ref(), &text).expect("good settings");
-    let running = tokio::spawn(terminal::run(settings, || {}));
+    let running = tokio::spawn(terminal::run(settings, PathBuf::new(), || {}));
 
     let (mut peer, hello) = server.accept().await;
     assert_eq!(hello.claim, Some(token.code));
