@@ -153,6 +153,9 @@ impl Gateway {
     }
 
     pub fn turn_away(&mut self, bss: String, station: MacAddr) {
+        // Where its address should have been refused, it is no longer.
+        self.denials.forgotten(&bss, Some(station));
+        self.running_changed = true;
         let hostapd = self.hostapd.clone();
         self.pending.push(Box::pin(async move {
             if let Err(error) = hostapd.turn_away(&bss, station, ONE_TOO_MANY).await {

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use super::adopt::{adopt, choose, enrolment};
 use super::beacon::Beacons;
+use super::denials::Denials;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
 use super::persist::{self, Kept, Pace};
 use super::push::Messages;
@@ -180,6 +181,7 @@ impl Drive {
             code_files_at: None,
             unwritten: Vec::new(),
             isolated: running.isolated,
+            denials: Denials::resume(running.denied),
             making: Few::default(),
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),
@@ -471,6 +473,7 @@ impl Drive {
             }
             Done::Doctor(reply, findings) => reply.ok(findings),
             Done::Announced { bss, answer, untold } => gateway.beacons_answered(bss, answer, untold, now),
+            Done::Denied(denied) => gateway.denied(&denied),
             Done::Nothing => {}
         }
     }
@@ -587,6 +590,8 @@ impl Drive {
                 gateway.presence.handle_input(input);
                 gateway.beacons_input(beacon::Input::CameUp(bss.clone()), now);
                 gateway.read_codes_at(bss.clone());
+                gateway.denials.forgotten(&bss, None);
+                gateway.running_changed = true;
                 gateway.listings.forget(&bss);
                 list(gateway, bss);
             }

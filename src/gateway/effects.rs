@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 
 use super::beacon::Beacons;
 use super::codes::Untold;
+use super::denials::{Denials, Denied};
 use super::persist::{Pace, Running};
 use super::push::Messages;
 use super::radius::Radius;
@@ -76,6 +77,8 @@ pub(super) enum Done {
     Doctor(Reply, Vec<crate::wire::local::Finding>),
     /// hostapd's answer to an announcement; `untold`: why it does not tell what `[interworking]` says.
     Announced { bss: String, answer: beacon::Answer, untold: Option<String> },
+    /// Whose addresses BSSes refuse.
+    Denied(Denied),
     /// Something that came to nothing.
     Nothing,
 }
@@ -129,6 +132,8 @@ pub(super) struct Gateway {
     pub unwritten: Vec<(PathBuf, String)>,
     /// Ports of bridges that the gateway keeps apart, and others did not: by index.
     pub isolated: BTreeSet<u32>,
+    /// Addresses that BSSes refuse, because who has them is here with a code.
+    pub denials: Denials,
     /// Codes that hostapd is being told.
     pub making: Few<GrantId, Making>,
     /// Addresses that the kernel knows to be pinned.
@@ -176,6 +181,9 @@ impl Gateway {
             }
         }
         if std::mem::take(&mut self.running_changed) {
+            // Kept before it is said.
+            self.deny_elsewhere();
+            self.running_changed = false;
             self.keep_running(now);
         }
     }
@@ -712,7 +720,9 @@ impl Gateway {
         });
         let messages = self.messages.kept(now);
         let isolated = self.isolated.clone();
-        let running = Running { upstream: memory, ending, codes: by_code.collect(), messages, isolated };
+        let denied = self.denials.ours();
+        let running =
+            Running { upstream: memory, ending, codes: by_code.collect(), messages, isolated, denied };
         if let Err(error) = super::persist::save_running(&self.settings.runtime_dir, &running) {
             tracing::warn!(%error, "evictions under way would be forgotten by a restart");
         }

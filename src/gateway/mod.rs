@@ -13,6 +13,7 @@ mod associations;
 mod beacon;
 mod code_findings;
 mod codes;
+mod denials;
 mod doctor;
 mod drive;
 mod effects;

@@ -65,6 +65,14 @@ pub fn config(name: String, reply: &Reply) -> Result<BssInfo, HostapdError> {
     })
 }
 
+/// Whether a list of addresses (`DENY_ACL SHOW`: one a line, and its VLAN behind it) has this one.
+pub fn lists(reply: &Reply, station: MacAddr) -> bool {
+    let addresses = reply.lines().filter_map(|line| line.split(|byte| *byte == b' ').next());
+    addresses
+        .filter_map(|address| std::str::from_utf8(address).ok()?.parse().ok())
+        .any(|mac: MacAddr| mac == station)
+}
+
 /// `dot1xAuthPaeState` of a station that has proved the name it said last (IEEE 802.1X-2004, 8.2.4; hostapd's
 /// `eapol_auth_sm_i.h`).
 const AUTHENTICATED: u64 = 5;
@@ -161,6 +169,13 @@ mod tests {
             let read = station("STA", &reply(bad));
             assert!(matches!(read, Err(HostapdError::Garbled { .. })), "{read:?}");
         }
+    }
+
+    #[test]
+    fn a_list_of_addresses_is_read() {
+        let other = MacAddr([2, 0xbb, 0, 0, 0, 2]);
+        let list = reply(b"02:bb:00:00:00:01 VLAN_ID=0\n02:bb:00:00:00:03\nUNKNOWN COMMAND\n\xff\n");
+        assert!(lists(&list, STATION) && !lists(&list, other) && !lists(&reply(b""), STATION));
     }
 
     #[test]

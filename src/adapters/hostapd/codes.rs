@@ -1,5 +1,5 @@
-//! Commands that belong to codes: read the file again, forget cached keys, send one station away from one BSS, ask
-//! whether a station still answers.
+//! Commands that belong to codes: read the file again, forget cached keys, send one station away from one BSS, keep an
+//! address off a BSS, ask whether a station still answers.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -60,6 +60,22 @@ impl HostapdControl {
     /// Sends a station away from one BSS; whether it was there.
     pub async fn turn_away(&self, bss: &str, station: MacAddr, reason: u16) -> Result<bool, HostapdError> {
         self.session(bss)?.send_away(station, reason).await
+    }
+
+    /// Lets a BSS refuse this address and send it away, until it is allowed again, or hostapd reads its configuration or
+    /// ends. Whether it was refused already.
+    pub async fn deny(&self, bss: &str, station: MacAddr) -> Result<bool, HostapdError> {
+        let mut session = self.session(bss)?;
+        let shown = session.ask("DENY_ACL SHOW", Command::new("DENY_ACL").word("SHOW")).await?;
+        let denied = codec::lists(&shown, station);
+        session.order("DENY_ACL ADD_MAC", Command::new("DENY_ACL").word("ADD_MAC").mac(station)).await?;
+        Ok(denied)
+    }
+
+    /// The end of [`Self::deny`].
+    pub async fn allow(&self, bss: &str, station: MacAddr) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        session.order("DENY_ACL DEL_MAC", Command::new("DENY_ACL").word("DEL_MAC").mac(station)).await
     }
 
     /// Whether a station acknowledges a frame sent to it (`POLL_STA`), on any BSS that has it. `None`: no BSS could
