@@ -219,6 +219,9 @@ async fn who_was_near_is_told_more_and_who_shows_something_else_nothing() {
         let refused = terminal.answer().await.unwrap_err();
         assert!(refused.word.starts_with("beacon-"), "{refused}");
     }
+    // Nothing at all is no token: what opens the network is not told from anywhere.
+    terminal.want_after(bssid(1), station(1), None).await;
+    assert_eq!(terminal.answer().await.unwrap_err().word, "beacon-missing");
     assert_eq!(gateway.notice_within(Duration::from_millis(300)).await, None, "it heard of nobody");
     terminal.want_after(bssid(1), station(1), now).await;
     let notice = gateway.notice().await;

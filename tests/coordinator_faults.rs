@@ -105,6 +105,7 @@ async fn malformed_oversized_forged_and_replayed_frames_close_the_link() {
         beacon: None,
         service,
         networks: vec![],
+        announced: vec![],
     };
     other.socket.send(&FromGateway::Announce(announce)).await;
     assert!(other.socket.closed().await.1.starts_with("wrong-service"));

@@ -126,6 +126,8 @@ impl Gateway {
             tracing::warn!(bss, why, "what [interworking] says is not told");
         }
         self.beacons_input(Input::Answered { bss, answer }, now);
+        // The coordinator asks who joins there for a token from now on, or no longer.
+        self.announce();
     }
 
     /// A station has left; the last one may have been sent away by a hostapd that reads its configuration again.

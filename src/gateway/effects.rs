@@ -627,7 +627,7 @@ impl Gateway {
     }
 
     /// Tells the coordinator what is shared, if it has changed, and whoever is near.
-    fn announce(&mut self) {
+    pub fn announce(&mut self) {
         self.beacons_serve(clock::now());
         let networks = self
             .settings
@@ -661,6 +661,7 @@ impl Gateway {
             beacon: None,
             service: self.service,
             networks,
+            announced: self.beacons.iter().flat_map(|beacons| beacons.announcer.on_air()).collect(),
         };
         if let Some(upstream) = &mut self.upstream {
             upstream.handle_input(upstream::Input::Shares(announce));

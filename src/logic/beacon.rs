@@ -208,6 +208,11 @@ impl Announcer {
         })
     }
 
+    /// The access points that carry it.
+    pub fn on_air(&self) -> impl Iterator<Item = Bssid> {
+        self.bsses.values().filter(|bss| bss.is_on_air).map(|bss| bss.bssid)
+    }
+
     fn serves(&mut self, wanted: Few<String, Bssid>) {
         let over: Vec<String> =
             self.bsses.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();

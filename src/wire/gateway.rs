@@ -93,6 +93,9 @@ pub struct Announce {
     pub service: ServiceId,
     /// Its networks.
     pub networks: Vec<SharedNetwork>,
+    /// Access points whose beacons carry its element now: who has not heard it there was not near, or at a twin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<Bssid>,
 }
 
 /// How a gateway's beacons are checked: what proves them, and where its slots are at the time it says so.
@@ -251,6 +254,7 @@ mod tests {
                 beacon: None,
                 service: ServiceId([1; 16]),
                 networks: vec![network.clone(), open, other],
+                announced: Vec::new(),
             }),
             FromGateway::Announce(Announce {
                 area: Some("lyon/hall".parse().unwrap()),
@@ -263,6 +267,7 @@ mod tests {
                     slot_ms: 300_000,
                 }),
                 service: ServiceId([1; 16]),
+                announced: network.bssids.clone(),
                 networks: vec![network],
             }),
             FromGateway::Acknowledge { seq: 4 },

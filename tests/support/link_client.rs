@@ -295,8 +295,10 @@ impl Gateway {
         beacon: Option<BeaconReport>,
     ) {
         let service = service_id(self.key);
+        // On the air, where it announces anything.
+        let announced = if beacon.is_some() { network.bssids.clone() } else { Vec::new() };
         let networks = vec![network];
-        let announce = Announce { area, name: "Corner".into(), beacon, service, networks };
+        let announce = Announce { area, name: "Corner".into(), beacon, service, networks, announced };
         self.socket.send(&FromGateway::Announce(announce)).await;
     }
 

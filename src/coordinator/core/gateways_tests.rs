@@ -143,6 +143,7 @@ impl Scene {
             beacon: None,
             service: service_id(GATEWAY),
             networks: vec![network],
+            announced: vec![],
         }));
         assert!(matches!(scene.told()[..], [Outgoing::Notice(None, NoticeBody::Renew { .. })]));
         scene

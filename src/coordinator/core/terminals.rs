@@ -1,7 +1,7 @@
 //! Terminals: what they ask, where they join, what they are told.
 //!
 //! Only access points that were asked for are answered, only those whose gateway is connected now, and none
-//! whose name ends in `_nomap`. A session belongs to a key: no other terminal can prolong, leave or learn of
+//! whose name ends in `_nomap`. What opens one is told to who shows what it announces on the air, where it does. A session belongs to a key: no other terminal can prolong, leave or learn of
 //! it, nor take the address of a station that has one.
 
 use std::time::Duration;
@@ -139,6 +139,12 @@ impl Core {
         self.check_beacon(&beacon, bssid, now).map(|()| true)
     }
 
+    /// Whether the beacons of this access point carry its gateway's element now.
+    fn is_announced(&self, gateway: &PublicKey, bssid: Bssid) -> bool {
+        let announce = self.gateways.get(gateway).and_then(|gateway| gateway.record.announce.as_ref());
+        self.announces(gateway) && announce.is_some_and(|announce| announce.announced.contains(&bssid))
+    }
+
     fn network(&self, key: &PublicKey, bssid: Bssid) -> Option<(&str, &SharedNetwork)> {
         let announce = self.gateways.get(key)?.record.announce.as_ref()?;
         let network = announce.networks.iter().find(|network| network.bssids.contains(&bssid))?;
@@ -181,6 +187,11 @@ impl Core {
                 "gateway-away",
                 "the gateway of this access point is not connected now",
             ));
+        }
+        if beacon.is_none() && self.is_announced(&gateway, bssid) {
+            let sentence = "this access point announces its gateway on the air, and what the terminal heard does not: it \
+                            was not near, or heard a twin of it";
+            return Err(Refusal::new("beacon-missing", sentence));
         }
         self.was_near(&gateway, bssid, beacon.as_ref(), now)?;
         if self.writer.is_full() {

@@ -70,6 +70,7 @@ fn what_was_applied_is_there(open: Open<'_>, dir: &Path) {
         beacon: None,
         service: ServiceId([4; 16]),
         networks: vec![],
+        announced: vec![],
     };
     let mut store = enrolled(open, dir);
     store
