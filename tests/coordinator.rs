@@ -26,7 +26,7 @@ use wayleave::wire::gateway::{BeaconReport, FromGateway, Presence, SharedNetwork
 use wayleave::wire::hello::Role;
 use wayleave::wire::notice::NoticeBody;
 use wayleave::wire::sign::{Identity, service_id};
-use wayleave::wire::terminal::ToTerminal;
+use wayleave::wire::terminal::{FromTerminal, ToTerminal};
 
 #[tokio::test]
 async fn a_gateway_enrols_once_with_its_claim() {
@@ -236,6 +236,30 @@ async fn who_was_near_is_told_more_and_who_shows_something_else_nothing() {
         }
     };
     assert!(refused.word == "too-often" && asked < 30, "{refused} after {asked}");
+}
+
+#[tokio::test]
+async fn another_key_at_the_same_address_asks_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(dir.path(), &format!("{QUICK}lookups_per_address = 4\n"));
+    let mut first = Terminal::up(coordinator.door, &Identity::generate()).await;
+    first.look_up(Vec::new()).await.unwrap();
+    first.directory("lyon", None, 0).await;
+    for _ in 0..2 {
+        first.want(bssid(1), station(1)).await;
+        assert_eq!(first.answer().await.unwrap_err().word, "unknown-ap");
+    }
+    // Keys are free; addresses are not.
+    let mut other = Terminal::up(coordinator.door, &Identity::generate()).await;
+    other.want(bssid(1), station(2)).await;
+    assert_eq!(other.answer().await.unwrap_err().word, "too-often");
+    assert_eq!(other.look_up(Vec::new()).await.unwrap_err().word, "too-often");
+    let region = "lyon".parse().unwrap();
+    other.socket.send(&FromTerminal::Directory { have: None, part: 7, region, request: 99 }).await;
+    match other.socket.receive().await {
+        Ok(ToTerminal::Refused { refusal, request: 99 }) => assert_eq!(refusal.word, "too-often"),
+        answer => panic!("{answer:?} instead of a refusal"),
+    }
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ pub struct Limits {
     pub joins_per_minute: u32,
     /// Questions which of some access points give access, of one terminal.
     pub lookups_per_minute: u32,
-    /// The same, of all terminals at one address: many share a telephone company's.
+    /// Questions of all terminals at one address, joins and parts of a directory too: many share a telephone company's.
     pub lookups_per_address: u32,
     /// Sessions at once of one terminal.
     pub sessions_per_terminal: u32,

@@ -185,6 +185,11 @@ impl Hub {
         doors.lookups_from.take(&address.into(), now)
     }
 
+    /// The same of another question, for which a key is no limit: keys are free.
+    pub fn take_from(&self, address: IpAddr, now: BootTime) -> Result<(), Duration> {
+        self.doors().lookups_from.take(&address.into(), now)
+    }
+
     /// Whether an address may try another claim code.
     pub fn may_claim(&self, address: IpAddr) -> Result<(), Duration> {
         self.doors().wrong_claims.look(&address.into(), clock::now())

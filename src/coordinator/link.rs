@@ -454,15 +454,15 @@ fn answer(
     match message {
         FromTerminal::Ask { aps, request } => {
             if let Err(wait) = hub.take_lookup(&key, peer, now) {
-                Metrics::count(&hub.metrics.refused, "look-up");
-                let sentence = format!("too many look-ups; one is allowed again in {} s", wait.as_secs() + 1);
-                let refusal = Refusal::new("too-often", sentence);
-                return Some(ToTerminal::Refused { refusal, request });
+                return Some(too_often(hub, wait, request));
             }
             let aps = hub.core().candidates(&aps, now);
             Some(ToTerminal::Candidates { aps, request })
         }
         FromTerminal::Directory { have, part, region, request } => {
+            if let Err(wait) = hub.take_from(peer, now) {
+                return Some(too_often(hub, wait, request));
+            }
             let part = hub.core().directory(&region, have, part);
             match SignedDirectory::new(&hub.identity, &part) {
                 Ok(signed) => Some(ToTerminal::Directory { signed, request }),
@@ -473,6 +473,9 @@ fn answer(
             }
         }
         FromTerminal::Join { bssid, beacon, offer, request, station } => {
+            if let Err(wait) = hub.take_from(peer, now) {
+                return Some(too_often(hub, wait, request));
+            }
             let wanted = Wanted { bssid, beacon, station, offer, request };
             let refusal: Refusal = hub.core().join(key, wanted, now).err()?;
             Metrics::count(&hub.metrics.refused, "join");
@@ -488,4 +491,10 @@ fn answer(
         }
         FromTerminal::Heartbeat(_) => None,
     }
+}
+
+fn too_often(hub: &Hub, wait: Duration, request: u64) -> ToTerminal {
+    Metrics::count(&hub.metrics.refused, "look-up");
+    let sentence = format!("too many questions; one is allowed again in {} s", wait.as_secs() + 1);
+    ToTerminal::Refused { refusal: Refusal::new("too-often", sentence), request }
 }

@@ -64,6 +64,7 @@ interval = \"2s\"
 lapse_factor = 3
 [limits]
 hellos_per_minute = 1000000
+lookups_per_address = 10000000
 ";
 
 /// What a gateway was told of a station.
