@@ -14,12 +14,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::*;
-use link_client::{Gateway, SOON, Terminal, station};
+use link_client::{Gateway, SOON, Terminal, bssid, station};
 use serde_json::{Value, json};
 use wayleave::model::{Message, MessageId};
 use wayleave::wire::gateway::FromGateway;
 use wayleave::wire::notice::NoticeBody;
-use wayleave::wire::sign::service_id;
+use wayleave::wire::sign::{Identity, service_id};
 use wayleave::wire::terminal::{FromTerminal, ToTerminal};
 
 /// What a gateway has to deliver, and some time around it.
@@ -65,6 +65,34 @@ async fn what_the_gateway_does_not_deliver_comes_by_the_link() {
     let day = Duration::from_secs(24 * 3600);
     assert!((day - SOON..day).contains(&valid), "{valid:?}");
     assert!(other.notice_within(Duration::from_millis(300)).await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_for_an_area_is_told_there_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(dir.path(), "");
+    let (mut hall, _) = coordinator.gateway(1).await;
+    let (mut quay, _) = coordinator.gateway(2).await;
+    for (gateway, area, number) in [(&mut hall, "lyon/hall", 1), (&mut quay, "lyon/quay", 2)] {
+        gateway.announce_in(Some(area), "cafe", bssid(number)).await;
+    }
+    let (mut here, _, joined) = coordinator.session(&mut hall, 1).await;
+    let mut there = Terminal::up(coordinator.door, &Identity::generate()).await;
+    until(async || there.ask(&[(bssid(2), "cafe")]).await.len() == 1).await;
+    let elsewhere = there.join(&mut quay, bssid(2), station(2)).await;
+    here.heartbeat(&joined).await;
+    there.heartbeat(&elsewhere).await;
+    let sent = push(dir.path(), json!({"area": "lyon/hall"}), "the hall closes");
+    assert_eq!(told(&mut here, &coordinator, AFTER).await.id, sent);
+    here.socket.send(&FromTerminal::Taken { message: sent }).await;
+    until(async || rows(dir.path())[0]["taken"] == 1).await;
+    assert!(there.told(Duration::from_millis(300)).await.is_none());
+    there.socket.send(&FromTerminal::Taken { message: sent }).await;
+    there.heartbeat(&elsewhere).await;
+    assert!(hall.notice_within(Duration::from_millis(300)).await.is_none(), "no gateway is given it");
+    assert_eq!(rows(dir.path())[0]["taken"], 1, "who is elsewhere has nothing to say about it");
+    let refused = control(dir.path(), &json!({"verb": "push", "to": {"area": "lyon/moon"}, "text": "x"}));
+    assert_eq!(refused["error"]["word"], "unknown-area", "{refused}");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use crate::wire::local::Target;
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 use super::units;
 #[cfg(feature = "coordinator")]
-use crate::model::{ServiceId, SessionId};
+use crate::model::{Area, ServiceId, SessionId};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon answers.";
 
@@ -419,11 +419,14 @@ pub enum CoordinatorAction {
         #[command(flatten)]
         said: SaidArgs,
         /// The terminal of this session
-        #[arg(long, value_name = "SESSION-ID", value_parser = parse_session, required_unless_present = "gateway")]
+        #[arg(long, value_name = "SESSION-ID", value_parser = parse_session, required_unless_present_any = ["gateway", "area"])]
         session: Option<SessionId>,
         /// All terminals at this gateway
         #[arg(long, value_name = "SERVICE-ID", value_parser = parse_service, conflicts_with = "session")]
         gateway: Option<ServiceId>,
+        /// All terminals at the gateways of this area
+        #[arg(long, value_name = "REGION/NAME", conflicts_with_all = ["session", "gateway"])]
+        area: Option<Area>,
     },
     /// List what terminals are told
     Messages,

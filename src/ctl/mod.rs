@@ -101,8 +101,9 @@ pub fn run(
                 }
                 CoordinatorAction::Status => coordinator::status(&door, output)?,
                 CoordinatorAction::Evict { session } => coordinator::evict(session, &door, output)?,
-                CoordinatorAction::Push { said, session, gateway } => {
+                CoordinatorAction::Push { said, session, gateway, area } => {
                     let to = session.map(Audience::Session).or(gateway.map(Audience::Gateway));
+                    let to = to.or(area.map(Audience::Area));
                     // One of them is required.
                     let ask = said.ask(to.unwrap_or(Audience::Everybody));
                     messages::push(&door, &CoordinatorRequest::Push(ask), output)?;

@@ -358,7 +358,7 @@ impl Gateway {
                     return Err(Refusal::new("no-grant", sentence));
                 }
             },
-            Audience::Session(_) | Audience::Gateway(_) => {
+            Audience::Session(_) | Audience::Gateway(_) | Audience::Area(_) => {
                 let sentence =
                     "a gateway tells everybody, a grant or a network; sessions are its coordinator's";
                 return Err(Refusal::new("bad-audience", sentence));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GrantId, ServiceId, SessionId, Ssid};
+use super::{Area, GrantId, ServiceId, SessionId, Ssid};
 
 /// Octets of UTF-8 that the text of a message has at most.
 const MOST_TEXT: usize = 1000;
@@ -132,6 +132,8 @@ pub enum Audience {
     Session(SessionId),
     /// Every terminal at this gateway, said by a coordinator.
     Gateway(ServiceId),
+    /// Every terminal at a gateway of this area, said by a coordinator.
+    Area(Area),
 }
 
 impl Audience {
@@ -139,7 +141,7 @@ impl Audience {
     pub fn is_one(&self) -> bool {
         match self {
             Audience::Grant(_) | Audience::Session(_) => true,
-            Audience::Everybody | Audience::Network(_) | Audience::Gateway(_) => false,
+            Audience::Everybody | Audience::Network(_) | Audience::Gateway(_) | Audience::Area(_) => false,
         }
     }
 }
@@ -152,6 +154,7 @@ impl fmt::Display for Audience {
             Audience::Network(ssid) => write!(f, "network {ssid}"),
             Audience::Session(session) => write!(f, "session {session}"),
             Audience::Gateway(gateway) => write!(f, "gateway {gateway}"),
+            Audience::Area(area) => write!(f, "area {area}"),
         }
     }
 }

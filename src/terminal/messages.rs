@@ -15,7 +15,7 @@ use crate::config::terminal::Settings;
 use crate::host::{clock, keep};
 use crate::logic::agent::{Agent, State};
 use crate::logic::inbox::{Action, Bearer, Inbox, Seen};
-use crate::model::{Author, BootTime, MessageId, Millis, PublicKey, Ssid, sentence};
+use crate::model::{Audience, Author, BootTime, MessageId, Millis, PublicKey, Ssid, sentence};
 use crate::wire::push::{BadOffer, Opened, SignedMessage, fits};
 use crate::wire::sign::Identity;
 use crate::wire::terminal::Joined;
@@ -93,7 +93,10 @@ impl Messages {
     ) -> Result<Vec<MessageId>, BadOffer> {
         let message = signed.open(self.coordinator)?;
         let Some(joined) = access(agent) else { return Err(BadOffer::Elsewhere { what: "session" }) };
-        fits(&message.to, Author::Coordinator, joined.session, joined.service)?;
+        // Who is in an area the coordinator knows.
+        if !matches!(message.to, Audience::Area(_)) {
+            fits(&message.to, Author::Coordinator, joined.session, joined.service)?;
+        }
         let opened = Opened { message, author: Author::Coordinator, valid };
         self.inbox.arrived(opened, Bearer::Coordinator, clock::now());
         Ok(self.act(agent))
@@ -194,7 +197,7 @@ fn variables(opened: &Opened, ssid: &Ssid) -> Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Audience, Link, Message, MessageText};
+    use crate::model::{Link, Message, MessageText};
 
     #[test]
     fn a_message_is_one_line_whatever_the_network_is_called() {

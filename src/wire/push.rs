@@ -215,6 +215,8 @@ pub fn fits(to: &Audience, author: Author, session: SessionId, gateway: ServiceI
         (Author::Owner, Audience::Everybody | Audience::Grant(_) | Audience::Network(_)) => Ok(()),
         (Author::Coordinator, Audience::Session(named)) if *named == session => Ok(()),
         (Author::Coordinator, Audience::Gateway(named)) if *named == gateway => Ok(()),
+        // Which area this is its terminal does not know; no gateway is given such a message.
+        (_, Audience::Area(_)) => Err(BadOffer::Elsewhere { what: "area" }),
         (_, Audience::Gateway(_)) => Err(BadOffer::Elsewhere { what: "gateway" }),
         _ => Err(BadOffer::Elsewhere { what: "session" }),
     }

@@ -26,10 +26,12 @@ pub(super) struct MessageBody {
     link: Option<String>,
     /// Told for so many seconds; absent: a day, at most 30 days.
     valid_s: Option<u64>,
-    /// The terminal of this session. Either this or `gateway`.
+    /// The terminal of this session. Either this, `gateway` or `area`.
     session: Option<String>,
     /// All terminals at this gateway: a service id.
     gateway: Option<String>,
+    /// All terminals at the gateways of this area: `REGION/NAME`.
+    area: Option<String>,
 }
 
 /// A message that is told.
@@ -43,6 +45,8 @@ pub(super) struct MessageView {
     session: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    area: Option<String>,
     /// Told for so many seconds more.
     left_s: u64,
     /// Terminals that have it. A message for a session is over once its terminal has it.
@@ -51,10 +55,11 @@ pub(super) struct MessageView {
 
 impl From<MessageRow> for MessageView {
     fn from(row: MessageRow) -> Self {
-        let (session, gateway) = match row.to {
-            Audience::Session(session) => (Some(session.to_string()), None),
-            Audience::Gateway(gateway) => (None, Some(gateway.to_string())),
-            Audience::Everybody | Audience::Grant(_) | Audience::Network(_) => (None, None),
+        let (session, gateway, area) = match row.to {
+            Audience::Session(session) => (Some(session.to_string()), None, None),
+            Audience::Gateway(gateway) => (None, Some(gateway.to_string()), None),
+            Audience::Area(area) => (None, None, Some(area.to_string())),
+            Audience::Everybody | Audience::Grant(_) | Audience::Network(_) => (None, None, None),
         };
         Self {
             message: row.id.to_string(),
@@ -62,6 +67,7 @@ impl From<MessageRow> for MessageView {
             link: row.link.map(String::from),
             session,
             gateway,
+            area,
             left_s: row.left.0 / 1000,
             taken: row.taken,
         }
@@ -74,13 +80,16 @@ fn bad(sentence: impl ToString) -> ApiError {
 
 fn ask(body: MessageBody) -> Result<MessageAsk, ApiError> {
     let refused = |error: BadMessage| bad(error);
-    let to = match (body.session, body.gateway) {
-        (Some(session), None) => session
+    let to = match (body.session, body.gateway, body.area) {
+        (Some(session), None, None) => session
             .parse()
             .map(Audience::Session)
             .map_err(|_| ApiError::unknown("unknown-session", "session"))?,
-        (None, Some(gateway)) => Audience::Gateway(super::service_of(&gateway)?),
-        _ => return Err(bad("a message is for a session or for a gateway: give one of them")),
+        (None, Some(gateway), None) => Audience::Gateway(super::service_of(&gateway)?),
+        (None, None, Some(area)) => {
+            area.parse().map(Audience::Area).map_err(|_| ApiError::unknown("unknown-area", "area"))?
+        }
+        _ => return Err(bad("a message is for a session, a gateway or an area: give one of them")),
     };
     Ok(MessageAsk {
         to,
@@ -93,7 +102,7 @@ fn ask(body: MessageBody) -> Result<MessageAsk, ApiError> {
 /// Tells terminals something, each once.
 #[utoipa::path(post, path = "/v1/messages", request_body = MessageBody, responses(
     (status = CREATED, body = MessageView),
-    (status = NOT_FOUND, body = ApiError, description = "unknown-session, unknown-gateway"),
+    (status = NOT_FOUND, body = ApiError, description = "unknown-session, unknown-gateway, unknown-area"),
     (status = CONFLICT, body = ApiError, description = "too-many-messages"),
     (status = UNPROCESSABLE_ENTITY, body = ApiError, description = "bad-message, bad-time"),
     (status = INSUFFICIENT_STORAGE, body = ApiError, description = "store-full"),

@@ -1,6 +1,6 @@
 //! Messages for terminals: what waits for whom, through their gateways and by their own links.
 //!
-//! A gateway gets what is for terminals at it as soon as its link stands, and says who has it. Whom it does not say within
+//! What is for an area comes by the coordinator's link only. A gateway gets what is for terminals at it as soon as its link stands, and says who has it. Whom it does not say within
 //! [`DELAY`], the coordinator tells by its own link: the terminal shows each once, whoever brings it. What is decided is
 //! decided in `logic::post`.
 
@@ -12,7 +12,7 @@ use crate::coordinator::store::{Change, MessageRecord};
 use crate::host::clock;
 use crate::logic::post::{Action, Entry, Input, Post};
 use crate::model::{
-    Audience, Author, BootTime, Message, MessageId, PublicKey, Refusal, ServiceId, SessionId,
+    Area, Audience, Author, BootTime, Message, MessageId, PublicKey, Refusal, ServiceId, SessionId,
 };
 use crate::wire::local::MessageRow;
 use crate::wire::notice::NoticeBody;
@@ -39,9 +39,10 @@ impl Core {
             Audience::Gateway(service) => {
                 (self.by_service.contains_key(service), "unknown-gateway", "gateway")
             }
+            Audience::Area(area) => (self.in_area(area).next().is_some(), "unknown-area", "area"),
             Audience::Everybody | Audience::Grant(_) | Audience::Network(_) => {
                 let sentence =
-                    "a coordinator tells a session or a gateway; the rest is the gateway's owner's";
+                    "a coordinator tells a session, a gateway or an area; the rest is the gateway's owner's";
                 return Err(Refusal::new("bad-audience", sentence));
             }
         };
@@ -120,8 +121,26 @@ impl Core {
                 self.by_id.get(session).and_then(|index| self.entry(*index)).map(|entry| entry.gateway)
             }
             Audience::Gateway(service) => self.by_service.get(service).copied(),
-            Audience::Everybody | Audience::Grant(_) | Audience::Network(_) => None,
+            Audience::Area(_) | Audience::Everybody | Audience::Grant(_) | Audience::Network(_) => None,
         }
+    }
+
+    /// The gateways of an area.
+    fn in_area<'a>(&'a self, area: &'a Area) -> impl Iterator<Item = &'a PublicKey> {
+        let of =
+            |gateway: &super::Gateway| gateway.record.announce.as_ref().and_then(|said| said.area.clone());
+        self.gateways
+            .iter()
+            .filter(move |(_, gateway)| of(gateway).as_ref() == Some(area))
+            .map(|(key, _)| key)
+    }
+
+    /// What the terminal of a session is told.
+    fn audiences(&self, session: SessionId, gateway: ServiceId) -> Vec<Audience> {
+        let known = self.by_service.get(&gateway).and_then(|key| self.gateways.get(key));
+        let area = known.and_then(|gateway| gateway.record.announce.as_ref()?.area.clone());
+        let here = [Audience::Session(session), Audience::Gateway(gateway)];
+        here.into_iter().chain(area.map(Audience::Area)).collect()
     }
 
     fn tell_gateway_message(&mut self, gateway: &PublicKey, message: &MessageId, now: BootTime) {
@@ -155,7 +174,7 @@ impl Core {
         gateway: ServiceId,
         now: BootTime,
     ) {
-        for audience in [Audience::Session(session), Audience::Gateway(gateway)] {
+        for audience in self.audiences(session, gateway) {
             self.post_input(Input::Here(terminal, audience), now);
         }
     }
@@ -164,7 +183,7 @@ impl Core {
     pub(super) fn session_left(&mut self, index: u32, now: BootTime) {
         let Some(entry) = self.entry(index) else { return };
         let (terminal, session, gateway) = (entry.terminal, entry.id, service_id(entry.gateway));
-        for audience in [Audience::Session(session), Audience::Gateway(gateway)] {
+        for audience in self.audiences(session, gateway) {
             self.post_input(Input::Left(terminal, audience), now);
         }
     }
@@ -198,6 +217,10 @@ impl Core {
             Audience::Gateway(service) => self.by_service.get(service).is_some_and(|gateway| {
                 self.by_pair.contains_key(&(terminal, *gateway)) && by.is_none_or(|by| by == *gateway)
             }),
+            Audience::Area(area) => {
+                by.is_none()
+                    && self.in_area(area).any(|gateway| self.by_pair.contains_key(&(terminal, *gateway)))
+            }
             Audience::Everybody | Audience::Grant(_) | Audience::Network(_) => false,
         };
         if !its_own {
