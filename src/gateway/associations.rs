@@ -3,6 +3,7 @@
 //! hostapd is asked for every BSS whose control socket was found. Access points without one are asked for by nl80211,
 //! in builds that have it (feature `nl80211`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::effects::Gateway;
@@ -41,9 +42,14 @@ impl Associations {
     }
 
     /// Ends those of a station, with this reason code. For each access point, whether there was one, or why it
-    /// cannot be told.
-    pub async fn end(&self, station: MacAddr, reason: u16) -> Vec<(String, Result<bool, String>)> {
-        let answers = self.hostapd.deauthenticate(station, reason).await;
+    /// cannot be told. `known`: where it is for certain.
+    pub async fn end(
+        &self,
+        station: MacAddr,
+        known: &BTreeSet<String>,
+        reason: u16,
+    ) -> Vec<(String, Result<bool, String>)> {
+        let answers = self.hostapd.deauthenticate(station, known, reason).await;
         #[cfg_attr(not(feature = "nl80211"), expect(unused_mut))]
         let mut ends: Vec<_> = answers
             .into_iter()

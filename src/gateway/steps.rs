@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, join_all};
 
 use super::associations::Associations;
 use super::effects::{Done, Gateway};
@@ -135,15 +135,28 @@ fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
 
 fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let associations = Associations::of(gateway);
-    // The code is out of the file before the station is sent away, and out of hostapd right after: it is that soon,
-    // and not the reading of the file, that the station hears the reason from.
-    let codes_end = gateway.write_codes(crate::host::clock::now());
-    later(gateway, wave, Step::Association, async move {
-        let ends = targets.iter().map(async |(target, _)| {
-            let answers = associations.end(target.station, target.cause.reason_code()).await;
+    let known: Vec<BTreeSet<String>> = targets
+        .iter()
+        .map(|(target, _)| {
+            gateway.presence.get(target.station).map(|found| found.bsses.clone()).unwrap_or_default()
+        })
+        .collect();
+    let mut ends = Box::pin(async move {
+        let ends = targets.iter().zip(&known).map(async |((target, _), known)| {
+            let answers = associations.end(target.station, known, target.cause.reason_code()).await;
             (target.grant, disassociated(&answers))
         });
-        let mut outcomes = join_all(ends).await;
+        join_all(ends).await
+    });
+    // Said before the file is written, which takes longer than the air. Who is back sooner than hostapd has read the
+    // file is sent away by that, and until then the kernel knows nobody of that address.
+    let ended = (&mut ends).now_or_never();
+    let codes_end = gateway.write_codes(crate::host::clock::now());
+    later(gateway, wave, Step::Association, async move {
+        let mut outcomes = match ended {
+            Some(ended) => ended,
+            None => ends.await,
+        };
         if let Some(why) = codes_end.carry_out().await.anywhere() {
             for (_, outcome) in &mut outcomes {
                 *outcome = StepOutcome::Failed { why: why.clone() };

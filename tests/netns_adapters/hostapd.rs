@@ -1,5 +1,6 @@
 //! Real hostapds (`driver=wired`) and EAP stations, and sockets that only pretend to be hostapd.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -47,16 +48,18 @@ fn a_station_is_heard_listed_and_sent_away() {
         assert!(stations[0].state.is_present() && stations[0].state.authorized, "{stations:?}");
 
         // Commands work while the next event is waited for.
-        let (sent_away, event) = tokio::join!(control.deauthenticate(STATION, 4), next(&mut hostapd));
+        let nowhere = BTreeSet::new();
+        let (sent_away, event) =
+            tokio::join!(control.deauthenticate(STATION, &nowhere, 4), next(&mut hostapd));
         assert!(matches!(sent_away.as_slice(), [(bss, Ok(true))] if bss == "hv0"), "{sent_away:?}");
         assert_eq!(event, HostapdEvent::StationDisconnected { bss: "hv0".into(), station: STATION });
 
         // hostapd remembers it for a while, and does not call that present.
         let after = control.station(STATION).await;
         assert!(matches!(&after[0].1, Ok(Some(known)) if !known.state.is_present()), "{after:?}");
-        let twice = control.deauthenticate(STATION, 4).await;
+        let twice = control.deauthenticate(STATION, &BTreeSet::new(), 4).await;
         assert!(matches!(twice.as_slice(), [(_, Ok(false))]), "{twice:?}");
-        let stranger = control.deauthenticate(MacAddr([2, 0, 0, 0, 0, 0x99]), 4).await;
+        let stranger = control.deauthenticate(MacAddr([2, 0, 0, 0, 0, 0x99]), &BTreeSet::new(), 4).await;
         assert!(matches!(stranger.as_slice(), [(_, Ok(false))]), "{stranger:?}");
         assert!(matches!(control.station(MacAddr([2, 0, 0, 0, 0, 0x99])).await[0].1, Ok(None)));
         let nowhere = control.stations("../hv0").await;
@@ -135,7 +138,7 @@ fn two_thousand_stations_are_listed_and_the_loop_goes_on() {
 
         let start = Instant::now();
         let mac = stations[1000].mac;
-        let sent_away = control.deauthenticate(mac, 4).await;
+        let sent_away = control.deauthenticate(mac, &BTreeSet::new(), 4).await;
         println!("one of them sent away in {:?}", start.elapsed());
         assert!(matches!(sent_away.as_slice(), [(_, Ok(true))]), "{sent_away:?}");
         assert_eq!(
@@ -171,7 +174,7 @@ fn garbage_silence_and_refusals_are_told_apart() {
         assert!(quiet(&mut hostapd).await, "`global` or a plain file was taken for a BSS");
 
         let start = Instant::now();
-        let answers = hostapd.control().deauthenticate(STATION, 4).await;
+        let answers = hostapd.control().deauthenticate(STATION, &BTreeSet::new(), 4).await;
         let took = start.elapsed();
         assert!(took < Duration::from_secs(2), "one that is silent held the others up: {took:?}");
         for (name, answer) in answers {

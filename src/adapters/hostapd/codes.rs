@@ -57,9 +57,9 @@ impl HostapdControl {
         Ok(!reply.as_bytes().starts_with(b"UNKNOWN COMMAND"))
     }
 
-    /// Sends a station away from one BSS; whether it was there.
+    /// Sends a station away from a BSS that has just said that it is there.
     pub async fn turn_away(&self, bss: &str, station: MacAddr, reason: u16) -> Result<bool, HostapdError> {
-        self.session(bss)?.send_away(station, reason).await
+        self.session(bss)?.send_away(station, true, reason).await
     }
 
     /// Lets a BSS refuse this address and send it away, until it is allowed again, or hostapd reads its configuration or

@@ -94,17 +94,20 @@ impl HostapdControl {
     }
 
     /// Sends the station away from every BSS that knows it, all at once, with this reason code (IEEE
-    /// 802.11-2020, table 9-49). Says of each whether the station was present there.
+    /// 802.11-2020, table 9-49). Says of each whether the station was present there; `known`: where it is for certain.
+    ///
+    /// What is said there is on its way after the first poll.
     ///
     /// hostapd goes on knowing it for some five seconds, without flags.
     pub async fn deauthenticate(
         &self,
         station: MacAddr,
+        known: &BTreeSet<String>,
         reason: u16,
     ) -> Vec<(String, Result<bool, HostapdError>)> {
         join_all(self.sessions().into_iter().map(|(name, session)| async move {
             let was_present = match session {
-                Ok(mut session) => session.send_away(station, reason).await,
+                Ok(mut session) => session.send_away(station, known.contains(&name), reason).await,
                 Err(error) => Err(error),
             };
             (name, was_present)
@@ -243,12 +246,23 @@ impl Session {
         }
     }
 
-    pub(super) async fn send_away(&mut self, station: MacAddr, reason: u16) -> Result<bool, HostapdError> {
+    pub(super) async fn send_away(
+        &mut self,
+        station: MacAddr,
+        is_known: bool,
+        reason: u16,
+    ) -> Result<bool, HostapdError> {
         // To one that hostapd does not know it would first make an entry.
-        let Some(known) = self.station(station).await? else { return Ok(false) };
+        let was_present = match is_known {
+            true => true,
+            false => match self.station(station).await? {
+                Some(found) => found.state.is_present(),
+                None => return Ok(false),
+            },
+        };
         let command = Command::new("DEAUTHENTICATE").mac(station).set("reason", reason);
         self.order("DEAUTHENTICATE", command).await?;
-        Ok(known.state.is_present())
+        Ok(was_present)
     }
 
     pub(super) async fn station(&mut self, mac: MacAddr) -> Result<Option<StationInfo>, HostapdError> {

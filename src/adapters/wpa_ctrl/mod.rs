@@ -14,10 +14,13 @@ mod watch;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 
@@ -75,7 +78,7 @@ impl WpaCtrl {
             None => Bound::connect(&self.daemon, &self.own_dir)?,
         };
         let asking = async {
-            socket.socket.send(command.as_bytes()).await.map_err(gone_or_socket)?;
+            socket.send(command.as_bytes()).await.map_err(gone_or_socket)?;
             let mut buffer = vec![0; MAX_REPLY + 1];
             let length = socket.socket.recv(&mut buffer).await.map_err(gone_or_socket)?;
             if length > MAX_REPLY {
@@ -213,6 +216,14 @@ impl Bound {
         let bound = Self { socket, path };
         bound.socket.connect(daemon).map_err(gone_or_socket)?;
         Ok(bound)
+    }
+
+    /// At once where there is room: the runtime takes a socket for writable only after its next look at all of them.
+    async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN) => self.socket.send(bytes).await.map(|_| ()),
+            sent => Ok(sent.map(|_| ())?),
+        }
     }
 }
 
