@@ -74,6 +74,9 @@ impl Gateway {
     }
 
     pub fn beacons_action(&mut self, action: Action) {
+        if let Action::Announce { bss, .. } = &action {
+            self.isolate_stations(bss);
+        }
         let mut elements = self.settings.vendor_elements.clone();
         match (action, &self.beacons) {
             (Action::Announce { bss, bssid, slot, room }, Some(beacons)) => {
@@ -133,6 +136,7 @@ impl Gateway {
     /// A station has left; the last one may have been sent away by a hostapd that reads its configuration again.
     pub fn beacons_left(&mut self, bss: String, now: BootTime) {
         if !self.presence.stations().any(|(_, station)| station.bsses.contains(&bss)) {
+            self.isolate_stations(&bss);
             self.beacons_input(Input::Emptied(bss), now);
         }
     }

@@ -589,6 +589,7 @@ impl Drive {
                 let input = presence::Input::BssUp { bss: info.name, bssid: info.bssid, ssid: info.ssid };
                 gateway.presence.handle_input(input);
                 gateway.beacons_input(beacon::Input::CameUp(bss.clone()), now);
+                gateway.isolate_stations(&bss);
                 gateway.read_codes_at(bss.clone());
                 gateway.denials.forgotten(&bss, None);
                 gateway.running_changed = true;

@@ -41,7 +41,7 @@ use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
 use crate::model::{
     BootTime, Bssid, Few, Gather, GrantId, Incarnation, MacAddr, Origin, Refusal, ServiceId, StepOutcome,
-    Traffic,
+    Traffic, sentence,
 };
 use crate::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway, grants_digest};
 use crate::wire::local::{Event, Evicted, LinkState};
@@ -668,6 +668,27 @@ impl Gateway {
         }
     }
 
+    /// What an access point passes from one of its stations to another meets nothing of ours. Said again with each
+    /// beacon: hostapd that reads its configuration again forgets it.
+    pub fn isolate_stations(&mut self, bss: &str) {
+        let on_air = self.presence.bsses().get(bss).is_some_and(|known| !known.ssid.as_bytes().is_empty());
+        if self.settings.visitors != Visitors::Apart || !on_air || self.network_at(bss).is_none() {
+            return;
+        }
+        let (hostapd, bss) = (self.hostapd.clone(), bss.to_owned());
+        self.pending.push(Box::pin(async move {
+            if let Err(error) = hostapd.isolate_stations(&bss).await {
+                let why = sentence(&error);
+                tracing::warn!(
+                    bss,
+                    why,
+                    "visitors reach each other there unless hostapd.conf says ap_isolate=1"
+                );
+            }
+            Done::Nothing
+        }));
+    }
+
     /// What one port of a bridge passes to another meets no hook of ours in layout `netdev`: the bridge has to keep
     /// them apart. Said again whenever a port is new: that flag goes with it. What is to be together again, or is
     /// shared no more, is as it was.
@@ -678,8 +699,8 @@ impl Gateway {
         let over = self.isolated.iter().filter(|index| !apart || !world.is_shared(settings, **index));
         let mut ports: Vec<(u32, bool)> = over.map(|index| (*index, false)).collect();
         if apart {
-            let served = self.presence.bsses().keys().filter_map(|bss| world.joined(settings, bss));
-            ports.extend(served.map(|port| (port.index, true)));
+            let served = self.presence.bsses().keys().map(|bss| world.joined(settings, bss));
+            ports.extend(served.flatten().map(|port| (port.index, true)));
         }
         for (index, isolated) in ports {
             let name = self.world.name(index).unwrap_or_default().to_owned();

@@ -106,11 +106,14 @@ impl World {
         served.or_else(wired)
     }
 
-    /// A port of a shared bridge that is not isolated.
-    pub fn joined(&self, settings: &Settings, port: &str) -> Option<&Link> {
-        let link = self.links.values().find(|link| link.name == port)?;
-        let is_joined = link.isolated == Some(false) && self.is_shared(settings, link.index);
-        Some(link).filter(|_| is_joined)
+    /// The ports of a shared bridge that are not isolated and belong to a BSS: its own, and those that its hostapd makes
+    /// for a VLAN or a station (`BSS.N`: `vlan_file`, `per_sta_vif`).
+    pub fn joined<'a>(&'a self, settings: &'a Settings, bss: &'a str) -> impl Iterator<Item = &'a Link> {
+        let is_its_own = move |name: &str| {
+            name.strip_prefix(bss).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let ports = self.links.values().filter(move |link| is_its_own(&link.name));
+        ports.filter(move |link| link.isolated == Some(false) && self.is_shared(settings, link.index))
     }
 
     /// The ports of a bridge.
@@ -211,13 +214,18 @@ mod tests {
         #[cfg(feature = "push")]
         assert_eq!(world.guests(&settings), Few::from([(1, "br-guest".to_owned())]));
         assert!(world.is_shared(&settings, 2) && !world.is_shared(&settings, 3));
-        assert_eq!(world.joined(&settings, "ap0").map(|port| port.index), Some(2));
-        assert_eq!(world.joined(&settings, "br-guest"), None, "it is no port");
+        assert!(world.link(link(4, "ap0.4096", Some(1))) && world.link(link(5, "ap01", Some(1))));
+        let joined = |world: &World, bss| -> Vec<u32> {
+            world.joined(&settings, bss).map(|port| port.index).collect()
+        };
+        assert_eq!(joined(&world, "ap0"), [2, 4], "with the port of a station of its own");
+        assert!(world.link_gone(4) && world.link_gone(5));
+        assert_eq!(joined(&world, "br-guest"), [0; 0], "it is no port");
         assert!(
             !world.link(Link { isolated: Some(true), ..link(2, "ap0", Some(1)) }),
             "the rules are the same"
         );
-        assert_eq!(world.joined(&settings, "ap0"), None);
+        assert_eq!(joined(&world, "ap0"), [0; 0]);
         assert_eq!(world.visitor_prefixes(&settings), [([10, 0, 0, 1].into(), 24)]);
         let bssid = |last| Bssid(MacAddr([2, 0, 0, 0, 0, last]));
         let bss = |last| Bss { bssid: bssid(last), ssid: Ssid::default() };

@@ -127,6 +127,15 @@ impl HostapdControl {
         session.order("UPDATE_BEACON", Command::new("UPDATE_BEACON")).await
     }
 
+    /// Lets a BSS pass nothing from one station to another (`ap_isolate`), until hostapd reads its configuration again.
+    pub async fn isolate_stations(&self, bss: &str) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        let set = Command::new("SET").word("ap_isolate").number(1u32);
+        session.order("SET ap_isolate", set).await?;
+        // The driver is told with the beacon.
+        session.order("UPDATE_BEACON", Command::new("UPDATE_BEACON")).await
+    }
+
     /// What a BSS tells before anybody joins, from its next [`Self::set_vendor_elements`] on. What is absent stays as it is.
     ///
     /// A hostapd without `CONFIG_INTERWORKING` refuses it. Names and URLs go as `anqp_elem`, whose hexadecimal
