@@ -164,7 +164,8 @@ pub(super) struct Gateway {
 impl Gateway {
     /// Carries out everything that the machines have decided.
     pub fn settle(&mut self, now: BootTime) {
-        self.beacons_input(beacon::Input::Room(self.grants.has_room()), now);
+        let room = self.grants.has_room(self.code_networks().next().is_some());
+        self.beacons_input(beacon::Input::Room(room), now);
         loop {
             if let Some(action) = self.grants.poll_action() {
                 self.grants_action(action, now);

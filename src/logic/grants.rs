@@ -27,7 +27,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use self::codes::Air;
+use self::codes::{Air, MOST_CODES};
 use self::spent::Spent;
 use self::waves::{Evictee, Wave};
 use super::listing::By;
@@ -299,6 +299,8 @@ pub enum Action {
 #[derive(Debug, Default)]
 pub struct Grants {
     held: BTreeMap<GrantId, Grant>,
+    /// How many of them have a code.
+    codes_held: usize,
     by_station: BTreeMap<MacAddr, BTreeSet<GrantId>>,
     deadlines: BTreeSet<(BootTime, GrantId)>,
     /// What the kernel was told, per station.
@@ -336,9 +338,9 @@ impl Grants {
         adopted
     }
 
-    /// Whether another grant could be given.
-    pub fn has_room(&self) -> bool {
-        self.held.len() < MOST_GRANTS
+    /// Whether another grant could be given; one with a code of its own, where such are asked for.
+    pub fn has_room(&self, by_code: bool) -> bool {
+        self.held.len() < MOST_GRANTS && !(by_code && self.codes_held >= MOST_CODES)
     }
 
     /// Whether a grant by hand would be taken, before anything is done about it.
@@ -725,11 +727,13 @@ impl Grants {
         if let Some(at) = grant.deadline {
             self.deadlines.insert((at, grant.id));
         }
+        self.codes_held += usize::from(grant.code.is_some());
         self.held.insert(grant.id, grant);
     }
 
     fn drop_held(&mut self, id: GrantId) -> Option<Grant> {
         let grant = self.held.remove(&id)?;
+        self.codes_held -= usize::from(grant.code.is_some());
         self.low.remove(&id);
         self.spent.forget(id);
         if let Some(at) = grant.deadline {

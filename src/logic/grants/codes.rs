@@ -33,7 +33,7 @@ use crate::model::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The most codes: hostapd tries each of them on every station that joins.
-const MOST_CODES: usize = 1000;
+pub(super) const MOST_CODES: usize = 1000;
 
 /// Who is associated where, and with which key.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl Air {
 impl Grants {
     /// Whether a grant by code would be taken.
     pub fn check_code(&self) -> Result<(), Refusal> {
-        let codes = self.codes().count() + 1;
+        let codes = self.codes_held + 1;
         if codes > MOST_CODES {
             let sentence =
                 format!("{codes} codes would count at once; {MOST_CODES} are the most; evict some");

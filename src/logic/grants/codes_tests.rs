@@ -187,8 +187,16 @@ fn more_codes_than_hostapd_should_try_are_refused() {
         let id = GrantId(std::array::from_fn(|at| id.to_be_bytes()[at % 2]));
         t.code(id);
     }
+    assert!(!t.grants.has_room(true) && t.grants.has_room(false), "and the beacon says so");
     let refusal = t.grants.check_code().unwrap_err();
     assert_eq!((refusal.word.as_str(), refusal.sentence.contains("1001")), ("too-many-codes", true));
+    let first = t.grants.codes().count();
+    t.input(Input::Take {
+        grant: GrantId(std::array::from_fn(|at| 1009_u16.to_be_bytes()[at % 2])),
+        incarnation: None,
+        cause: Cause::Expired,
+    });
+    assert_eq!((first - t.grants.codes().count(), t.grants.has_room(true)), (1, true));
 }
 
 #[test]
