@@ -116,6 +116,37 @@ fn a_code_survives_restarts_and_one_that_cannot_be_written_is_refused() {
 
 #[test]
 #[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn after_a_loss_of_power_a_code_that_ended_stays_out_and_the_others_are_back() {
+    let mut scene = Scene::new();
+    let code = |scene: &Scene| {
+        let granted = scene.gateway.ask(json!({"verb": "grant-code"}));
+        let text = |key: &str| granted[key].as_str().unwrap().to_owned();
+        (text("id"), text("code"))
+    };
+    let ((hers, gone), (_, stays)) = (code(&scene), code(&scene));
+    let state = scene.gateway.dir().join("state");
+    wait_until("both to be kept", Duration::from_secs(20), || {
+        fs::read_to_string(state.join("grants.json"))
+            .is_ok_and(|text| text.contains(&hers) && text.matches("\"code\"").count() == 2)
+    });
+    scene.gateway.ask(json!({"verb": "evict", "target": {"grant": hers}}));
+    // Grants are written seldom; this is not waited for.
+    wait_until("the end of it to be kept", Duration::from_secs(1), || {
+        fs::read_to_string(state.join("grants.json")).is_ok_and(|text| !text.contains(&hers))
+    });
+
+    scene.gateway.program.kill();
+    let lost = scene.gateway.dir().join("run");
+    fs::remove_file(lost.join("running.json")).unwrap();
+    fs::remove_file(scene.file()).unwrap();
+    scene.lab.gateway.run("nft delete table netdev wayleave");
+    scene.gateway.again();
+    assert_eq!(scene.codes(), [stays], "and not {gone}");
+    assert_eq!(scene.gateway.ask(json!({"verb": "grants"})).as_array().unwrap().len(), 1);
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
 fn a_file_of_another_network_is_nothing_to_a_sealed_code() {
     // A directory in its place, and a network behind no interface.
     let scene = Scene::with(|dir| {

@@ -98,6 +98,10 @@ impl Gateway {
     /// Lets the files have the codes that count.
     pub fn write_codes(&mut self, now: BootTime) -> ToRead {
         self.code_files_at = None;
+        // One that is kept would count again after a loss of power.
+        if self.kept_codes.iter().any(|(id, incarnation)| !self.grants.has_code(*id, *incarnation)) {
+            self.pace.at_once(now);
+        }
         let wanted: Vec<(PathBuf, Form)> = self.code_networks().flat_map(files).collect();
         for (path, form) in &wanted {
             if self.code_files.iter().all(|file| (file.path(), file.form()) != (path, *form)) {

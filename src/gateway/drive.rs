@@ -151,6 +151,8 @@ impl Drive {
         let dhcp = Dhcp::new(settings.lease_file.clone());
         let watchdog = sd_notify::watchdog_enabled().map(|interval| (interval / 2, now));
         let radius = Radius::new(&settings, &grants, now);
+        // All that count may be kept.
+        let kept_codes = grants.joins_by_code().collect();
         let mut gateway = Gateway {
             service: service_id(identity.public()),
             identity,
@@ -182,6 +184,7 @@ impl Drive {
             unwritten: Vec::new(),
             isolated: running.isolated,
             denials: Denials::resume(running.denied),
+            kept_codes,
             making: Few::default(),
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),
@@ -362,6 +365,7 @@ impl Drive {
             self.gateway.pace.written(now);
             return self.gateway.pace.changed(false, now);
         }
+        self.gateway.kept_codes = self.gateway.grants.joins_by_code().collect();
         self.gateway.unkept = None;
         self.gateway.pace.written(now);
     }

@@ -134,6 +134,8 @@ pub(super) struct Gateway {
     pub isolated: BTreeSet<u32>,
     /// Addresses that BSSes refuse, because who has them is here with a code.
     pub denials: Denials,
+    /// The codes that would be back after a loss of power: of which grant and of which join of it.
+    pub kept_codes: Vec<(GrantId, Incarnation)>,
     /// Codes that hostapd is being told.
     pub making: Few<GrantId, Making>,
     /// Addresses that the kernel knows to be pinned.

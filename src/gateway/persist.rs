@@ -226,6 +226,11 @@ impl Pace {
         self.due = Some(self.due.map_or(due, |before| before.min(due.max(now))));
     }
 
+    /// A code that is kept has ended: that does not wait, however many there were.
+    pub fn at_once(&mut self, now: BootTime) {
+        self.due = Some(now);
+    }
+
     /// When to write next.
     pub fn due(&self) -> Option<BootTime> {
         self.due
@@ -276,6 +281,19 @@ mod tests {
         assert_eq!(pace.due(), Some(BootTime(0) + EVERY));
         pace.changed(true, BootTime(0));
         assert_eq!(pace.due(), Some(BootTime(0) + SETTLE));
+    }
+
+    #[test]
+    fn the_end_of_a_code_waits_for_nothing() {
+        let (now, mut pace) = (BootTime(0), Pace::new(BootTime(0)));
+        for _ in 0..10 {
+            pace.changed(true, now);
+            pace.at_once(now);
+            assert_eq!(pace.due(), Some(now));
+            pace.written(now);
+        }
+        pace.changed(true, now);
+        assert_eq!(pace.due(), Some(now + EVERY), "and others wait the longer");
     }
 
     #[test]

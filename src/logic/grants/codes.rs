@@ -133,6 +133,19 @@ impl Grants {
         Ok(())
     }
 
+    /// The joins that have a code.
+    pub fn joins_by_code(&self) -> impl Iterator<Item = (GrantId, Incarnation)> {
+        let coded = self.held.values().filter(|grant| grant.code.is_some());
+        coded.map(|grant| (grant.id, grant.incarnation))
+    }
+
+    /// Whether the code of this join counts.
+    pub fn has_code(&self, id: GrantId, incarnation: Incarnation) -> bool {
+        self.held.get(&id).is_some_and(|grant| grant.code.is_some() && grant.incarnation == incarnation)
+    }
+
+    }
+
     /// The codes that count.
     pub fn codes(&self) -> impl Iterator<Item = (KeyId, &Code)> {
         self.held.values().filter_map(|grant| Some((grant.id.key_id(), grant.code.as_ref()?)))
