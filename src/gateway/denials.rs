@@ -11,21 +11,17 @@
 //! The difference is said in one go, and looked at again when that has been answered. Who should come through all the
 //! same (a hostapd that has read its configuration again) is turned away as before, and the refusal said again.
 
-use std::collections::BTreeSet;
-
-use futures_util::future::join_all;
-
 use super::effects::{Done, Gateway};
 use crate::adapters::hostapd::BssInfo;
-use crate::model::{Few, Gather, MacAddr, sentence};
+use crate::model::{MacAddr, sentence};
 
 /// A BSS and an address that it is to refuse.
 pub(super) type Place = (String, MacAddr);
 
-/// What the BSSes are told.
+/// What the BSSes are told. Few, so no tree.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
-    told: Few<Place, Told>,
+    told: Vec<(Place, Told)>,
     /// Answers are on their way.
     busy: bool,
 }
@@ -42,29 +38,33 @@ enum Told {
 
 /// One thing to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Order {
-    /// `is_new`: what stands there already is not ours.
-    Deny {
-        place: Place,
-        is_new: bool,
-    },
-    Allow(Place),
+struct Order {
+    place: Place,
+    /// To refuse the address, or to allow it again.
+    deny: bool,
+    /// What stands there already is not ours.
+    is_new: bool,
 }
 
 impl Denials {
     /// What the run before this one has told.
-    pub fn resume(ours: BTreeSet<Place>) -> Self {
-        Self { told: ours.into_iter().map(|place| (place, Told::Again)).gather(), busy: false }
+    pub fn resume(ours: &[String]) -> Self {
+        let place = |line: &String| {
+            let (bss, station) = line.split_once(' ')?;
+            Some(((bss.to_owned(), station.parse().ok()?), Told::Again))
+        };
+        Self { told: ours.iter().filter_map(place).collect(), busy: false }
     }
 
     /// What is to be taken back one day.
-    pub fn ours(&self) -> BTreeSet<Place> {
-        self.told.iter().filter(|(_, told)| **told != Told::Others).map(|(place, _)| place.clone()).gather()
+    pub fn ours(&self) -> Vec<String> {
+        let ours = self.told.iter().filter(|(_, told)| *told != Told::Others);
+        ours.map(|((bss, station), _)| format!("{bss} {station}")).collect()
     }
 
     /// A BSS may have forgotten it.
     pub fn forgotten(&mut self, bss: &str, station: Option<MacAddr>) {
-        for (place, told) in self.told.iter_mut() {
+        for (place, told) in &mut self.told {
             if place.0 == bss && station.is_none_or(|station| place.1 == station) && *told == Told::Ours {
                 *told = Told::Again;
             }
@@ -72,34 +72,35 @@ impl Denials {
     }
 
     /// What to say, so that these BSSes refuse these stations and no others. One that is away is told when it is back.
-    fn orders(&mut self, bsses: &[String], asking: &[String], stations: &BTreeSet<MacAddr>) -> Vec<Order> {
-        if self.busy {
-            return Vec::new();
-        }
+    fn orders(&mut self, bsses: &[String], asking: &[String], stations: &[MacAddr]) -> Vec<Order> {
         let mut orders = Vec::new();
-        for place in bsses.iter().flat_map(|bss| stations.iter().map(|station| (bss.clone(), *station))) {
-            let before = self.told.get(&place).copied();
-            if matches!(before, None | Some(Told::Again)) {
-                self.told.insert(place.clone(), Told::Ours);
-                orders.push(Order::Deny { place, is_new: before.is_none() });
+        if self.busy {
+            return orders;
+        }
+        for (bss, station) in bsses.iter().flat_map(|bss| stations.iter().map(move |station| (bss, *station)))
+        {
+            let known = self.told.iter_mut().find(|((at, who), _)| at == bss && *who == station);
+            let place = (bss.clone(), station);
+            match known {
+                Some((_, told @ Told::Again)) => {
+                    *told = Told::Ours;
+                    orders.push(Order { place, deny: true, is_new: false });
+                }
+                Some(_) => {}
+                None => {
+                    self.told.push((place.clone(), Told::Ours));
+                    orders.push(Order { place, deny: true, is_new: true });
+                }
             }
         }
-        let over = |(bss, station): &Place| {
-            asking.contains(bss) || bsses.contains(bss) && !stations.contains(station)
-        };
-        let ended: Vec<(Place, Told)> = self
-            .told
-            .iter()
-            .filter(|(place, _)| over(place))
-            .map(|(place, told)| (place.clone(), *told))
-            .collect();
-        for (place, told) in ended {
-            if told == Told::Others {
-                self.told.remove(&place);
-            } else {
-                orders.push(Order::Allow(place));
+        self.told.retain(|(place, told)| {
+            let (bss, station) = place;
+            let is_over = asking.contains(bss) || bsses.contains(bss) && !stations.contains(station);
+            if is_over && *told != Told::Others {
+                orders.push(Order { place: place.clone(), deny: false, is_new: false });
             }
-        }
+            !is_over
+        });
         self.busy = !orders.is_empty();
         orders
     }
@@ -107,15 +108,9 @@ impl Denials {
     /// They were said; `before`: what was refused already.
     fn said(&mut self, orders: &[Order], before: &[bool]) {
         self.busy = false;
-        for (order, before) in orders.iter().zip(before) {
-            match order {
-                Order::Deny { place, is_new: true } if *before => {
-                    self.told.insert(place.clone(), Told::Others);
-                }
-                Order::Deny { .. } => {}
-                Order::Allow(place) => {
-                    self.told.remove(place);
-                }
+        for (order, _) in orders.iter().zip(before).filter(|(order, before)| order.is_new && **before) {
+            if let Some((_, told)) = self.told.iter_mut().find(|(place, _)| *place == order.place) {
+                *told = Told::Others;
             }
         }
     }
@@ -134,7 +129,7 @@ impl Gateway {
             }
         }
         let coded = self.grants.held().filter(|grant| grant.code.is_some());
-        let stations = coded.filter_map(|grant| grant.station).gather();
+        let stations: Vec<MacAddr> = coded.filter_map(|grant| grant.station).collect();
         let orders = self.denials.orders(&bsses, &asking, &stations);
         if orders.is_empty() {
             return;
@@ -142,21 +137,18 @@ impl Gateway {
         self.running_changed = true;
         let hostapd = self.hostapd.clone();
         self.pending.push(Box::pin(async move {
-            let before = join_all(orders.iter().map(async |order| {
-                let (bss, answer) = match order {
-                    Order::Deny { place: (bss, station), .. } => (bss, hostapd.deny(bss, *station).await),
-                    Order::Allow((bss, station)) => (bss, hostapd.allow(bss, *station).await.map(|()| false)),
-                };
-                answer.unwrap_or_else(|error| {
+            let mut before = Vec::new();
+            for Order { place: (bss, station), deny, .. } in &orders {
+                let answer = hostapd.deny(bss, *station, *deny).await;
+                before.push(answer.unwrap_or_else(|error| {
                     tracing::warn!(
                         bss,
                         error = sentence(&error),
                         "who imitates a station with a code is let in first"
                     );
                     false
-                })
-            }));
-            let before = before.await;
+                }));
+            }
             Done::Denied(Denied { orders, before })
         }));
     }
@@ -185,6 +177,8 @@ pub(super) struct Denied {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const ANNE: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -200,7 +194,7 @@ mod tests {
                 world.list = world.owners.clone();
                 world.denials.forgotten("open", None);
             },
-            |world| world.denials = Denials::resume(world.denials.ours()),
+            |world| world.denials = Denials::resume(&world.denials.ours()),
             |world| world.asks = !world.asks,
             World::turn,
         ];
@@ -236,15 +230,14 @@ mod tests {
         fn turn(&mut self) {
             let own = vec!["open".to_owned()];
             let (bsses, asking) = if self.asks { (vec![], own) } else { (own, vec![]) };
-            let orders = self.denials.orders(&bsses, &asking, &self.stations);
-            assert!(orders.is_empty() || self.denials.orders(&bsses, &asking, &[].into()).is_empty());
-            let before: Vec<bool> = orders
-                .iter()
-                .map(|order| match order {
-                    Order::Deny { place, .. } => !self.list.insert(place.1),
-                    Order::Allow(place) => !self.list.remove(&place.1),
-                })
-                .collect();
+            let stations: Vec<MacAddr> = self.stations.iter().copied().collect();
+            let orders = self.denials.orders(&bsses, &asking, &stations);
+            assert!(orders.is_empty() || self.denials.orders(&bsses, &asking, &[]).is_empty());
+            let say = |order: &Order| match order.deny {
+                true => !self.list.insert(order.place.1),
+                false => !self.list.remove(&order.place.1),
+            };
+            let before: Vec<bool> = orders.iter().map(say).collect();
             self.denials.said(&orders, &before);
         }
     }

@@ -183,7 +183,7 @@ impl Drive {
             code_files_at: None,
             unwritten: Vec::new(),
             isolated: running.isolated,
-            denials: Denials::resume(running.denied),
+            denials: Denials::resume(&running.denied),
             kept_codes,
             making: Few::default(),
             pinned: BTreeSet::new(),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::denials::Place;
 use super::push::KeptMessage;
 use crate::host::keep::{self, KeepError};
 use crate::logic::grants::Grant;
@@ -176,9 +175,9 @@ pub struct Running {
     /// Ports of bridges that are kept apart by us, and not by somebody else.
     #[serde(default)]
     pub isolated: BTreeSet<u32>,
-    /// Addresses that BSSes refuse because we said so.
+    /// Addresses that BSSes refuse because we said so: `BSS address`.
     #[serde(default)]
-    pub denied: BTreeSet<Place>,
+    pub denied: Vec<String>,
 }
 
 /// Keeps it.

@@ -62,20 +62,14 @@ impl HostapdControl {
         self.session(bss)?.send_away(station, true, reason).await
     }
 
-    /// Lets a BSS refuse this address and send it away, until it is allowed again, or hostapd reads its configuration or
-    /// ends. Whether it was refused already.
-    pub async fn deny(&self, bss: &str, station: MacAddr) -> Result<bool, HostapdError> {
+    /// Lets a BSS refuse this address and send it away, until it is allowed again (`deny` is false), or hostapd reads its
+    /// configuration or ends. Whether it was refused already.
+    pub async fn deny(&self, bss: &str, station: MacAddr, deny: bool) -> Result<bool, HostapdError> {
         let mut session = self.session(bss)?;
-        let shown = session.ask("DENY_ACL SHOW", Command::new("DENY_ACL").word("SHOW")).await?;
-        let denied = codec::lists(&shown, station);
-        session.order("DENY_ACL ADD_MAC", Command::new("DENY_ACL").word("ADD_MAC").mac(station)).await?;
-        Ok(denied)
-    }
-
-    /// The end of [`Self::deny`].
-    pub async fn allow(&self, bss: &str, station: MacAddr) -> Result<(), HostapdError> {
-        let mut session = self.session(bss)?;
-        session.order("DENY_ACL DEL_MAC", Command::new("DENY_ACL").word("DEL_MAC").mac(station)).await
+        let shown = session.ask("DENY_ACL", Command::new("DENY_ACL").word("SHOW")).await?;
+        let verb = if deny { "ADD_MAC" } else { "DEL_MAC" };
+        session.order("DENY_ACL", Command::new("DENY_ACL").word(verb).mac(station)).await?;
+        Ok(codec::lists(&shown, station))
     }
 
     /// Whether a station acknowledges a frame sent to it (`POLL_STA`), on any BSS that has it. `None`: no BSS could
