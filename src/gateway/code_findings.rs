@@ -5,6 +5,7 @@ use std::path::Path;
 use super::doctor::finding;
 use super::effects::Gateway;
 use crate::adapters::hostapd::{BssInfo, HostapdControl};
+use crate::model::Credential;
 use crate::wire::local::{Finding, Severity};
 
 /// What is known without asking.
@@ -54,6 +55,21 @@ pub(super) fn codes(gateway: &Gateway) -> Vec<Finding> {
             ));
         }
         findings.extend(own.iter().map(|bss| at(bss)));
+        // Where the owner shares a passphrase as well, strangers and he are meant to be together.
+        let shared = own.iter().filter(|bss| bss.takes_codes() && network.credential == Credential::Open);
+        for (bss, others) in shared.map(|bss| (bss, gateway.grants.without_code_at(&bss.name))) {
+            if others > 0 {
+                findings.push(finding(
+                    "codes-shared",
+                    Severity::Problem,
+                    format!(
+                        "{}: {others} stations have joined by another key than a code: strangers share it",
+                        bss.name
+                    ),
+                    "give strangers a BSS of their own: no wpa_passphrase beside wpa_psk_file",
+                ));
+            }
+        }
     }
     findings
 }

@@ -144,6 +144,10 @@ impl Grants {
         self.held.get(&id).is_some_and(|grant| grant.code.is_some() && grant.incarnation == incarnation)
     }
 
+    /// How many stations are at a BSS with another credential than a code.
+    pub fn without_code_at(&self, bss: &str) -> usize {
+        let at = |((_, at), key): &(&(MacAddr, String), &Option<KeyId>)| at == bss && key.is_none();
+        self.air.associations.iter().filter(at).count()
     }
 
     /// The codes that count.
