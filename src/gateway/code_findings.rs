@@ -46,7 +46,7 @@ pub(super) fn codes(gateway: &Gateway) -> Vec<Finding> {
             .iter()
             .filter(|bss| gateway.network_at(&bss.name).is_some_and(|at| at.interface == network.interface))
             .collect();
-        if !own.iter().any(|bss| bss.takes_codes()) {
+        if !own.iter().any(|bss| bss.takes_codes() || bss.takes_passwords()) {
             findings.push(finding(
                 "codes",
                 Severity::Problem,
@@ -88,11 +88,19 @@ fn at(bss: &BssInfo) -> Finding {
             format!("{name}: WPA2/WPA3 transition; a code opens it by WPA2, by WPA3 (SAE) it does not"),
             "leave SAE to a BSS of its own: hostapd 2.10 sends stations with SAE away whenever a code is new or ends",
         ),
+        (false, true) if bss.takes_passwords() => finding(
+            "codes",
+            Severity::Good,
+            format!(
+                "{name}: WPA3 (SAE); a code that comes through a coordinator opens it, one that is typed in does not"
+            ),
+            "",
+        ),
         (false, true) => finding(
             "codes",
             Severity::Hint,
             format!("{name}: WPA3 (SAE) only, where a code opens nothing"),
-            "set wpa_key_mgmt=WPA-PSK where codes are to open",
+            "set wpa_key_mgmt=WPA-PSK where codes are to open, or use a program built with WPA3",
         ),
         (false, false) => finding(
             "codes",
@@ -111,8 +119,8 @@ pub(super) async fn wpa3(hostapd: &HostapdControl) -> Option<Finding> {
             "this hostapd binds SAE passwords to stations (SAE_PASSWORD_BIND); codes do not use it yet"
         }
         Ok(false) => {
-            "this hostapd binds no SAE password to a station (SAE_PASSWORD_BIND); passwords with an id stand in \
-                      hostapd.conf only, and few telephones ask for an id: codes are for WPA2"
+            "this hostapd binds no SAE password to a station (SAE_PASSWORD_BIND). Codes of a coordinator's \
+                      terminals are passwords for their addresses on access points with SAE alone"
         }
         Err(error) => {
             tracing::debug!(%error, "what hostapd can do for WPA3");
@@ -146,6 +154,9 @@ mod tests {
         for (key_mgmt, severity, says) in [
             (&["WPA-PSK"][..], Severity::Good, "WPA2, with a key for each grant"),
             (&["WPA-PSK", "SAE"], Severity::Hint, "transition"),
+            #[cfg(feature = "wpa3")]
+            (&["SAE"], Severity::Good, "through a coordinator"),
+            #[cfg(not(feature = "wpa3"))]
             (&["SAE"], Severity::Hint, "SAE) only"),
             (&[], Severity::Hint, "without WPA-PSK"),
             (&["WPA-EAP"], Severity::Hint, "without WPA-PSK"),

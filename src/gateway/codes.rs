@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 
 use super::effects::{Done, Gateway};
+use super::passwords::ToSay;
 use crate::adapters::hostapd::{CodeFile, Form, Found, HostapdControl};
 use crate::config::gateway::{EapMethod, Network};
 use crate::model::{BootTime, Bssid, Code, GrantId, Incarnation, MacAddr, Refusal, Ssid, sentence};
@@ -26,12 +27,14 @@ pub(super) struct ToRead {
     /// BSSes with the file that each has its names and passwords from.
     accounts: Vec<(String, PathBuf)>,
     unwritten: Vec<(PathBuf, String)>,
+    /// For one address each.
+    passwords: ToSay,
 }
 
 impl ToRead {
     /// Lets each BSS read its file, and forget cached keys; all at once, for one that hangs takes its time.
     pub async fn carry_out(self) -> Untold {
-        let Self { hostapd, bsses, accounts, unwritten } = self;
+        let Self { hostapd, bsses, accounts, unwritten, passwords } = self;
         let hostapd = &hostapd;
         let keys = bsses.into_iter().map(async |bss| {
             let error = hostapd.read_codes(&bss).await.err()?;
@@ -43,8 +46,10 @@ impl ToRead {
             let why = format!("{bss} has not read its names and passwords: {}", sentence(&error));
             Some((bss, why))
         });
-        let (keys, names) = join(join_all(keys), join_all(names)).await;
-        Untold { files: unwritten, bsses: keys.into_iter().chain(names).flatten().collect() }
+        let (keys, names, passwords) =
+            join3(join_all(keys), join_all(names), passwords.carry_out(hostapd)).await;
+        let bsses = keys.into_iter().chain(names).flatten().chain(passwords).collect();
+        Untold { files: unwritten, bsses }
     }
 }
 
@@ -144,7 +149,8 @@ impl Gateway {
         }
         let bsses = self.bsses_reading(&changed);
         let (hostapd, accounts) = (self.hostapd.clone(), self.accounts_in(&changed));
-        ToRead { hostapd, bsses, accounts, unwritten: self.unwritten.clone() }
+        let passwords = self.passwords_to_say();
+        ToRead { hostapd, bsses, accounts, unwritten: self.unwritten.clone(), passwords }
     }
 
     /// A BSS serves: it may have read its file before the last change.
@@ -152,8 +158,9 @@ impl Gateway {
         let Some(network) = self.network_at(&bss) else { return };
         let accounts = network.eap_user_file.iter().map(|(file, _)| (bss.clone(), file.clone())).collect();
         let bsses = network.wpa_psk_file.iter().map(|_| bss.clone()).collect();
-        let to_read = ToRead { hostapd: self.hostapd.clone(), bsses, accounts, unwritten: Vec::new() };
-        self.read_later(to_read, None);
+        self.passwords.forgotten(&bss);
+        let (hostapd, passwords) = (self.hostapd.clone(), self.passwords_to_say());
+        self.read_later(ToRead { hostapd, bsses, accounts, unwritten: Vec::new(), passwords }, None);
     }
 
     pub fn turn_away(&mut self, bss: String, station: MacAddr) {

@@ -164,7 +164,7 @@ impl Gateway {
         self.network_at(&info.name).is_some_and(|network| {
             let by_name =
                 network.eap_user_file.is_some() && info.key_mgmt.iter().any(|agreed| agreed.contains("EAP"));
-            !(by_name || network.wpa_psk_file.is_some() && info.takes_codes())
+            !(by_name || network.wpa_psk_file.is_some() && (info.takes_codes() || info.takes_passwords()))
         })
     }
 }

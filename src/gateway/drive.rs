@@ -15,15 +15,17 @@ use super::adopt::{adopt, choose, enrolment};
 use super::beacon::Beacons;
 use super::denials::Denials;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
+use super::passwords::Passwords;
 use super::persist::{self, Kept, Pace};
 use super::push::Messages;
 use super::radius::{self, Radius};
+use super::stations::{identify, joined_by, key_id, list};
 use super::world::World;
 use super::{Error, SOCKET};
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::dhcp::Dhcp;
 use crate::adapters::enrolment::Enrolment;
-use crate::adapters::hostapd::{Hostapd, HostapdEvent, StationInfo};
+use crate::adapters::hostapd::{Hostapd, HostapdEvent};
 use crate::adapters::link::keeper::{LinkEvent, Opening, keep as keep_link};
 use crate::adapters::nftables::{self, NftEvent, NftEvents, Nftables};
 use crate::adapters::rtnetlink::{Rtnetlink, RtnetlinkEvent, RtnetlinkEvents};
@@ -40,7 +42,7 @@ use crate::logic::grants;
 use crate::logic::listing::{By, Listings};
 use crate::logic::presence::{self, Presence};
 use crate::logic::upstream::{self, Upstream};
-use crate::model::{BootTime, Few, Gather, KeyId, MacAddr, Refusal, sentence};
+use crate::model::{BootTime, Few, Gather, MacAddr, Refusal, sentence};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::gateway::ToGateway;
 use crate::wire::hello::Role;
@@ -184,6 +186,10 @@ impl Drive {
             unwritten: Vec::new(),
             isolated: running.isolated,
             denials: Denials::resume(&running.denied),
+            #[cfg(feature = "wpa3")]
+            passwords: Passwords::resume(running.passwords),
+            #[cfg(not(feature = "wpa3"))]
+            passwords: Passwords,
             kept_codes,
             making: Few::default(),
             pinned: BTreeSet::new(),
@@ -445,10 +451,9 @@ impl Drive {
                 gateway.rebuild_soon(false, now);
             }
             Done::Stations { bss, number, stations } => {
-                let has_accounts = gateway.has_accounts(&bss);
                 let listed = stations.map(|stations| {
                     let authorized = stations.into_iter().filter(|info| info.state.authorized);
-                    authorized.map(|info| (info.mac, joined_by(info, has_accounts))).collect()
+                    authorized.map(|info| (info.mac, joined_by(gateway, &bss, info))).collect()
                 });
                 let Some(listed) = gateway.listings.end(number, listed) else { return };
                 if listed.iter().any(|(_, by)| *by == By::Unsaid) {
@@ -607,7 +612,7 @@ impl Drive {
                 gateway.presence.handle_input(presence::Input::BssDown { bss });
             }
             HostapdEvent::StationConnected { bss, station, keyid } => {
-                let key = key_id(keyid.as_deref());
+                let key = key_id(keyid.as_deref()).or_else(|| gateway.passwords.key_at(&bss, station));
                 if key.is_none() && gateway.has_accounts(&bss) {
                     gateway.listings.came(&bss, station, By::Unsaid);
                     identify(gateway, bss.clone(), station);
@@ -748,42 +753,6 @@ fn watch_codes(gateway: &Gateway) -> Option<DirWatch> {
     gateway.code_networks().next()?;
     let watch = DirWatch::new(&gateway.settings.runtime_dir);
     watch.inspect_err(|error| tracing::warn!(%error, "edits of the files of codes are not noticed")).ok()
-}
-
-/// What hostapd calls the key, if it is a name that we give.
-fn key_id(said: Option<&str>) -> Option<KeyId> {
-    said?.parse().ok()
-}
-
-/// By which code of ours a station has joined. Of one that says another name right now nobody knows which it will be.
-fn joined_by(info: StationInfo, has_accounts: bool) -> By {
-    if has_accounts && info.is_asked_again {
-        return By::Unsaid;
-    }
-    By::Key(key_id(info.keyid.or(info.identity).as_deref()))
-}
-
-/// Asks hostapd who is associated with a BSS.
-fn list(gateway: &mut Gateway, bss: String) {
-    let hostapd = gateway.hostapd.clone();
-    let number = gateway.listings.begin(&bss);
-    gateway.pending.push(Box::pin(async move {
-        let stations = hostapd.stations(&bss).await;
-        let unlisted = |error| tracing::warn!(%error, "stations of a BSS");
-        Done::Stations { bss, number, stations: stations.map_err(unlisted).ok() }
-    }));
-}
-
-/// Asks hostapd by which name a station has joined, which its event does not say.
-fn identify(gateway: &mut Gateway, bss: String, station: MacAddr) {
-    let hostapd = gateway.hostapd.clone();
-    gateway.pending.push(Box::pin(async move {
-        let identity = hostapd.identity(&bss, station).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the name of a station");
-            None
-        });
-        Done::Identified { bss, station, identity }
-    }));
 }
 
 /// Asks for the coordinator's addresses: stations without a grant reach it, too.

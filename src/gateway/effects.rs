@@ -18,6 +18,7 @@ use tokio::sync::broadcast;
 use super::beacon::Beacons;
 use super::codes::Untold;
 use super::denials::{Denials, Denied};
+use super::passwords::Passwords;
 use super::persist::{Pace, Running};
 use super::push::Messages;
 use super::radius::Radius;
@@ -134,6 +135,8 @@ pub(super) struct Gateway {
     pub isolated: BTreeSet<u32>,
     /// Addresses that BSSes refuse, because who has them is here with a code.
     pub denials: Denials,
+    /// Codes as passwords of WPA3.
+    pub passwords: Passwords,
     /// The codes that would be back after a loss of power: of which grant and of which join of it.
     pub kept_codes: Vec<(GrantId, Incarnation)>,
     /// Codes that hostapd is being told.
@@ -746,8 +749,19 @@ impl Gateway {
         let messages = self.messages.kept(now);
         let isolated = self.isolated.clone();
         let denied = self.denials.ours();
-        let running =
-            Running { upstream: memory, ending, codes: by_code.collect(), messages, isolated, denied };
+        #[cfg(feature = "wpa3")]
+        let passwords = self.passwords.kept();
+        let codes = by_code.collect();
+        let running = Running {
+            upstream: memory,
+            ending,
+            codes,
+            messages,
+            isolated,
+            denied,
+            #[cfg(feature = "wpa3")]
+            passwords,
+        };
         if let Err(error) = super::persist::save_running(&self.settings.runtime_dir, &running) {
             tracing::warn!(%error, "evictions under way would be forgotten by a restart");
         }

@@ -1,10 +1,11 @@
 //! WIRES: the router daemon. One loop, no decision of its own.
 //!
 //! `drive.rs` waits for whatever happens and feeds the machines of `logic/`; `effects.rs` carries out what they
-//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes, `sealing.rs` how one gets to
-//! its terminal, `push.rs` what terminals are told. `adopt.rs` is what a start
-//! finds, `requests.rs` what the owner asks, `persist.rs` what survives, `world.rs` what interfaces and addresses there are, `doctor.rs` what is wrong with this machine, `rows.rs`
-//! what the owner is shown, `radius/` what RADIUS servers are told and may ask.
+//! decide, `beacon.rs` what is announced on the air, `codes.rs` what hostapd reads of codes, `passwords.rs` what it is
+//! told of them for WPA3, `denials.rs` whose address it refuses, `stations.rs` who is there, `sealing.rs` how a code gets
+//! to its terminal, `push.rs` what terminals are told. `adopt.rs` is what a start finds, `requests.rs` what the owner
+//! asks, `persist.rs` what survives, `world.rs` what interfaces and addresses there are, `doctor.rs`
+//! what is wrong with this machine, `rows.rs` what the owner is shown, `radius/` what RADIUS servers are told and may ask.
 //!
 //! The kernel enforces without this process: it may be stopped, killed or upgraded at any time.
 
@@ -17,6 +18,11 @@ mod denials;
 mod doctor;
 mod drive;
 mod effects;
+#[cfg(feature = "wpa3")]
+mod passwords;
+#[cfg(not(feature = "wpa3"))]
+#[path = "passwords_absent.rs"]
+mod passwords;
 mod persist;
 #[cfg(feature = "push")]
 mod push;
@@ -31,6 +37,7 @@ mod radius;
 mod requests;
 mod rows;
 mod sealing;
+mod stations;
 mod steps;
 mod world;
 

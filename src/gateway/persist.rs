@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "wpa3")]
+use super::passwords;
 use super::push::KeptMessage;
 use crate::host::keep::{self, KeepError};
 use crate::logic::grants::Grant;
@@ -178,6 +180,10 @@ pub struct Running {
     /// Addresses that BSSes refuse because we said so: `BSS address`.
     #[serde(default)]
     pub denied: Vec<String>,
+    /// Codes as passwords of WPA3.
+    #[cfg(feature = "wpa3")]
+    #[serde(default)]
+    pub passwords: passwords::Kept,
 }
 
 /// Keeps it.

@@ -38,6 +38,7 @@ impl Gateway {
         }
         match self.seal_code(&spec) {
             Ok((code, bssid, sealed)) => {
+                self.passwords.bind(id, spec.station);
                 self.making.insert(id, Making { incarnation, bssid, seq, sealed });
                 let (lease, origin) = (spec.lease.map(Into::into), Origin::Coordinator);
                 let input = grants::Input::GiveCode { id, code, origin, holder, incarnation, lease, quota };

@@ -27,6 +27,7 @@ mod no_control_socket;
 mod odd_names;
 mod push;
 mod radio_off;
+mod sae_code;
 mod sealed_code;
 mod silence;
 mod sleeping;

@@ -10,10 +10,13 @@ use super::codec::{self, BssEvent};
 use super::control::HostapdControl;
 use super::error::HostapdError;
 use crate::adapters::wpa_ctrl::Command;
-use crate::model::MacAddr;
+use crate::model::{Code, MacAddr};
 
 /// How long a station has for an answer: one that sleeps wakes for a beacon in ten at least, most for every third.
 const ANSWER: Duration = Duration::from_secs(3);
+
+/// INVALID_AUTHENTICATION (IEEE 802.11-2020, table 9-49): as hostapd says it to whose key has ended.
+const NO_LONGER_VALID: u16 = 2;
 
 /// What the driver's clock may be off: it counts in jiffies, and the command takes its time.
 const SLACK: Duration = Duration::from_millis(20);
@@ -31,6 +34,25 @@ impl HostapdControl {
         let mut session = self.session(bss)?;
         session.order("RELOAD_WPA_PSK", Command::new("RELOAD_WPA_PSK")).await?;
         session.order("PMKSA_FLUSH", Command::new("PMKSA_FLUSH")).await
+    }
+
+    /// Gives an address a password for SAE (WPA3) that goes before those it had. `anew`: who is there by one of those is
+    /// sent away, and no cached key opens.
+    pub async fn set_password(
+        &self,
+        bss: &str,
+        station: MacAddr,
+        password: &Code,
+        anew: bool,
+    ) -> Result<(), HostapdError> {
+        let mut session = self.session(bss)?;
+        let set = Command::new("SET").word("sae_password").password_of(password.digits().expose(), station);
+        session.order("SET sae_password", set).await?;
+        if !anew {
+            return Ok(());
+        }
+        session.order("PMKSA_FLUSH", Command::new("PMKSA_FLUSH")).await?;
+        session.send_away(station, false, NO_LONGER_VALID).await.map(|_| ())
     }
 
     /// Lets a BSS read names and passwords again, without a word to its stations, and forget cached keys.

@@ -56,6 +56,11 @@ impl BssInfo {
             .iter()
             .any(|agreed| agreed == "WPA-PSK" || agreed == "WPA-PSK-SHA256" || agreed == "FT-PSK")
     }
+
+    /// Whether a password for each address opens it: WPA3 alone. In transition, reading keys sends its stations away.
+    pub fn takes_passwords(&self) -> bool {
+        cfg!(feature = "wpa3") && self.key_mgmt.iter().any(|agreed| agreed == "SAE") && !self.takes_codes()
+    }
 }
 
 /// A station as a BSS knows it.

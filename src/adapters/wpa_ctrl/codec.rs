@@ -64,6 +64,15 @@ impl Command {
         self.push(&format!("{number}:{digits}"))
     }
 
+    /// Digits that open for one address: `digits|mac=address`, as `sae_password` wants it.
+    pub fn password_of(self, digits: &str, station: MacAddr) -> Self {
+        debug_assert!(digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let mut text = format!("{digits}|mac={station}");
+        let command = self.push(&text);
+        text.zeroize();
+        command
+    }
+
     /// Printable ASCII without spaces: an interface name, a file path.
     pub fn text(self, text: &str) -> Result<Self, UnfitText> {
         match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {

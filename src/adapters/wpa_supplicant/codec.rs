@@ -66,7 +66,7 @@ pub fn beacon(reply: &Reply) -> Option<HeardBeacon> {
 ///
 /// SSID, identity and password travel as hexadecimal; a passphrase as 64 digits or as printable ASCII in
 /// quotation marks, which is all that IEEE 802.11-2020, J.4 allows in one.
-pub fn network(id: u32, joined: &Joined, wired: bool) -> Result<Vec<Command>, SupplicantError> {
+pub fn network(id: u32, joined: &Joined, wired: bool, sae: bool) -> Result<Vec<Command>, SupplicantError> {
     let set = |name| Command::new("SET_NETWORK").number(id).word(name);
     // Management frames (IEEE 802.11-2020, 4.5.4.9) are protected where the network can; where it must, nobody else
     // gets in. wpa_supplicant's own default is never.
@@ -87,6 +87,12 @@ pub fn network(id: u32, joined: &Joined, wired: bool) -> Result<Vec<Command>, Su
             return Err(unusable(
                 "a wire that asks for nothing needs no account, and a wire takes no passphrase",
             ));
+        }
+        (Credential::Psk { passphrase }, false) if sae => {
+            commands.push(set("key_mgmt").word("SAE"));
+            commands.push(set("ieee80211w").number(2u32));
+            let password = set("sae_password").quoted(passphrase.expose());
+            commands.push(password.map_err(|_| unusable("a password has printable ASCII characters only"))?);
         }
         (Credential::Psk { passphrase }, false) => {
             let text = passphrase.expose();
@@ -125,6 +131,11 @@ pub fn network(id: u32, joined: &Joined, wired: bool) -> Result<Vec<Command>, Su
         }
     }
     Ok(commands)
+}
+
+/// Whether `BSS` says that an access point takes passwords by SAE (WPA3) and no keys of WPA2.
+pub fn is_sae_alone(reply: &Reply) -> bool {
+    reply.value("flags").is_some_and(|flags| flags.contains("SAE") && !flags.contains("PSK"))
 }
 
 /// A line of `LIST_NETWORKS`: `network id / ssid / bssid / flags`.
@@ -282,9 +293,23 @@ mod tests {
             (eap("PEAP", "user"), false),
             (eap("MD5\nREMOVE_NETWORK all", "user"), true),
         ] {
-            let refused = network(7, &joined(credential.clone()), wired);
+            let refused = network(7, &joined(credential.clone()), wired, false);
             assert!(matches!(refused, Err(SupplicantError::Unusable { .. })), "{credential:?}");
         }
+    }
+
+    #[test]
+    fn where_sae_is_the_only_way_a_password_is_one_of_wpa3() {
+        let says = |flags: &str| is_sae_alone(&Reply::new(format!("id=0\nflags={flags}\n").into_bytes()));
+        assert!(says("[WPA2-SAE-CCMP][ESS]"));
+        assert!(!says("[WPA2-PSK+SAE-CCMP][ESS]") && !says("[WPA2-PSK-CCMP][ESS]") && !says("[ESS]"));
+        let digits = "5a".repeat(32);
+        let joined = joined(Credential::Psk { passphrase: Secret::new(&digits) });
+        let commands = network(7, &joined, false, true).unwrap();
+        let lines: Vec<&str> =
+            commands.iter().map(|command| std::str::from_utf8(command.as_bytes()).unwrap()).collect();
+        let last = format!("SET_NETWORK 7 sae_password \"{digits}\"");
+        assert_eq!(lines[5..], ["SET_NETWORK 7 key_mgmt SAE", "SET_NETWORK 7 ieee80211w 2", &last]);
     }
 
     #[test]
@@ -334,7 +359,7 @@ mod tests {
     }
 
     fn lines(joined: &Joined, wired: bool) -> Vec<String> {
-        let commands = network(7, joined, wired).unwrap();
+        let commands = network(7, joined, wired, false).unwrap();
         commands.iter().map(|command| String::from_utf8(command.as_bytes().to_vec()).unwrap()).collect()
     }
 

@@ -123,7 +123,12 @@ impl Supplicant {
     }
 
     async fn fill_and_connect(&mut self, id: u32, joined: &Joined) -> Result<(), SupplicantError> {
-        for command in codec::network(id, joined, self.wired)? {
+        let known = match self.wired {
+            true => None,
+            false => self.ctrl.ask(&Command::new("BSS").mac(joined.bssid.0)).await.ok(),
+        };
+        let sae = known.is_some_and(|reply| codec::is_sae_alone(&reply));
+        for command in codec::network(id, joined, self.wired, sae)? {
             self.ctrl.order(&command).await?;
         }
         if self.wired {
