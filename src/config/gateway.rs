@@ -122,6 +122,8 @@ struct OpenFragment {
 #[serde(deny_unknown_fields)]
 struct HostapdFragment {
     directory: Option<PathBuf>,
+    #[cfg(feature = "hostapd-conf")]
+    config: Option<Vec<PathBuf>>,
     vendor_elements: Option<String>,
 }
 
@@ -291,6 +293,9 @@ pub struct Settings {
     pub names_by_dnsmasq: bool,
     /// Where hostapd's control sockets are.
     pub hostapd_directory: PathBuf,
+    /// hostapd's own configurations: the elements that they say stay in beacons, too.
+    #[cfg(feature = "hostapd-conf")]
+    pub hostapd_config: Vec<PathBuf>,
     /// The owner's own elements in every beacon of a shared network: octets of whole elements.
     pub vendor_elements: Vec<u8>,
     /// How often the token of our beacons changes; `None`: there are none.
@@ -513,6 +518,8 @@ fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigErro
         prefixes,
         names_by_dnsmasq: fragment.open.names_by_dnsmasq.unwrap_or(false),
         hostapd_directory: fragment.hostapd.directory.unwrap_or_else(|| "/var/run/hostapd".into()),
+        #[cfg(feature = "hostapd-conf")]
+        hostapd_config: fragment.hostapd.config.unwrap_or_default(),
         vendor_elements,
         beacon_every: fragment.beacon.enabled.unwrap_or(true).then_some(every),
         messages: fragment.messages.enabled.unwrap_or(true),

@@ -1,10 +1,12 @@
 //! Our element on the air: what `logic/beacon.rs` decides, said to hostapd.
 //!
 //! hostapd replaces all of its `vendor_elements` at once and does not say which it has (2.10 answers `FAIL` to
-//! `GET vendor_elements`), so the owner's own ones come from our configuration and are said with ours each time. So is
+//! `GET vendor_elements`), so the owner's own ones come from its configuration or ours and are said with ours each time. So is
 //! what telephones are told before they join (`wire/interworking.rs`).
 
 use super::effects::{Done, Gateway};
+#[cfg(feature = "hostapd-conf")]
+use crate::adapters::hostapd::vendor_elements;
 use crate::adapters::hostapd::{HostapdControl, HostapdError};
 use crate::config::gateway::Settings;
 use crate::logic::beacon::{Action, Announcer, Answer, Input};
@@ -77,7 +79,8 @@ impl Gateway {
         if let Action::Announce { bss, .. } = &action {
             self.isolate_stations(bss);
         }
-        let mut elements = self.settings.vendor_elements.clone();
+        let (Action::Announce { bss, .. } | Action::Withdraw { bss }) = &action;
+        let mut elements = self.owners_elements(bss);
         match (action, &self.beacons) {
             (Action::Announce { bss, bssid, slot, room }, Some(beacons)) => {
                 let said =
@@ -110,11 +113,21 @@ impl Gateway {
         }
     }
 
+    /// What stays beside ours.
+    fn owners_elements(&self, bss: &str) -> Vec<u8> {
+        #[cfg(feature = "hostapd-conf")]
+        let said = vendor_elements(&self.settings.hostapd_config, bss);
+        #[cfg(not(feature = "hostapd-conf"))]
+        let said = Vec::new();
+        let _ = bss;
+        if said.is_empty() { self.settings.vendor_elements.clone() } else { said }
+    }
+
     /// Nobody can be admitted while no daemon runs: what invites is taken off the air.
     pub async fn withdraw_beacons(&self) {
         for (bss, _) in self.beacons.iter().flat_map(|beacons| beacons.announcer.announced()) {
             let told = self.settings.interworking.is_some();
-            withdraw(&self.hostapd, bss, &self.settings.vendor_elements, told).await;
+            withdraw(&self.hostapd, bss, &self.owners_elements(bss), told).await;
         }
     }
 

@@ -672,6 +672,8 @@ impl Drive {
         now_.visitors = settings.visitors;
         now_.spent_wait = settings.spent_wait;
         now_.networks = settings.networks;
+        #[cfg(feature = "hostapd-conf")]
+        now_.hostapd_config.clone_from(&settings.hostapd_config);
         now_.services = settings.services;
         now_.prefixes = settings.prefixes;
         now_.lease_file = settings.lease_file;

@@ -56,7 +56,7 @@ pub struct Script<'a> {
     /// The stations' wpa_supplicant. Unless told otherwise it looks for access points on two channels only, which
     /// takes a tenth of the time.
     pub wpa_supplicant: &'a str,
-    /// The end of the gateway's configuration, within `[hostapd]` until it begins another table.
+    /// The end of the gateway's configuration, within `[hostapd]` until it begins another table. `LAB` is where files are.
     pub gateway: &'a str,
     /// What the coordinator does when.
     pub timing: &'a str,
@@ -111,7 +111,8 @@ impl Stage {
             true => format!("wpa_psk_file = \"{}\"\n", code_file(&lab).display()),
             false => format!("passphrase = \"{}\"\n", script.passphrase),
         };
-        let mut gateway = Gateway::sharing(&lab, &network, script.gateway);
+        let more = script.gateway.replace("LAB", &lab.path().display().to_string());
+        let mut gateway = Gateway::sharing(&lab, &network, &more);
         gateway.enrol(&coordinator);
         // hostapd does not start before the file of codes is there.
         let access_points = script.access_points.iter().zip(&air.radios).enumerate();

@@ -16,6 +16,8 @@ mod bss;
 mod code_file;
 mod codec;
 mod codes;
+#[cfg(feature = "hostapd-conf")]
+mod conf;
 mod control;
 mod error;
 
@@ -27,6 +29,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use self::code_file::{CodeFile, Form, Found};
+#[cfg(feature = "hostapd-conf")]
+pub use self::conf::vendor_elements;
 pub use self::control::HostapdControl;
 pub use self::error::HostapdError;
 

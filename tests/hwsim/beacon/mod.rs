@@ -18,7 +18,7 @@ const CONFIGURATION: &str = include_str!("hostapd.conf");
 /// The owner's element, as `iw` shows it.
 const OWNERS: &str = "OUI 00:11:22, data: 33 44 55 66";
 /// The shortest slots that can be configured, and what hostapd.conf says of the owner's elements.
-const GATEWAY: &str = "vendor_elements = \"dd0700112233445566\"\n[beacon]\ninterval = \"10s\"\n";
+const GATEWAY: &str = "config = [\"LAB/ap1.hostapd.conf\"]\n[beacon]\ninterval = \"10s\"\n";
 /// Two slots, and a slow machine.
 const LONG: Duration = Duration::from_secs(90);
 
