@@ -30,6 +30,7 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
             "dhcp",
             "ubus",
             "radius",
+            "trade",
             "coordinator",
         ],
     ),
@@ -65,10 +66,16 @@ fn what_is_commented_out_holds_without_it() {
     std::fs::write(&path, whole("gateway.toml").replace("/etc/wayleave/radius-secret", &secret)).unwrap();
     let example = gateway::load(Path::new("packaging/etc/gateway.toml")).unwrap();
     // Where it is listed, what opens the network, what telephones are told, whom the gateway is enrolled with and who is
-    // told of sessions are examples, not what holds.
+    // told of sessions, and what is sold, are examples, not what holds.
     let (networks, coordinator, dbus) = (example.networks.clone(), None, example.dbus);
     let given = gateway::load(&path).unwrap();
-    let given = gateway::Settings { area: None, interworking: None, radius: None, ..given };
+    let given = gateway::Settings {
+        area: None,
+        interworking: None,
+        radius: None,
+        shop: example.shop.clone(),
+        ..given
+    };
     assert_eq!(gateway::Settings { networks, coordinator, dbus, ..given }, example);
 
     std::fs::write(&path, whole("coordinator.toml").replace("api_token_file", "#")).unwrap();

@@ -78,6 +78,12 @@ struct Fragment {
     radius: Option<super::radius::RadiusFragment>,
     #[cfg(not(feature = "radius"))]
     radius: Option<serde::de::IgnoredAny>,
+    #[cfg(feature = "trade")]
+    #[serde(default)]
+    trade: super::tariff::TradeFragment,
+    #[cfg(feature = "trade")]
+    #[serde(default)]
+    tariff: Vec<super::tariff::TariffFragment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -314,6 +320,9 @@ pub struct Settings {
     /// RADIUS servers; `None`: there are none.
     #[cfg(feature = "radius")]
     pub radius: Option<super::radius::Radius>,
+    /// What the owner sells.
+    #[cfg(feature = "trade")]
+    pub shop: crate::model::trade::Shop,
 }
 
 /// Reads and checks the file.
@@ -502,6 +511,8 @@ fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigErro
     if fragment.radius.is_some() {
         return Err(wrong("radius", "a table", "none: this program was built without RADIUS"));
     }
+    #[cfg(feature = "trade")]
+    let shop = super::tariff::check(fragment.trade, fragment.tariff, &wrong)?;
     Ok(Settings {
         name,
         area: fragment.directory.area,
@@ -534,6 +545,8 @@ fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigErro
             .then(|| fragment.ubus.socket.unwrap_or_else(|| UBUS_SOCKET.into())),
         #[cfg(feature = "radius")]
         radius,
+        #[cfg(feature = "trade")]
+        shop,
     })
 }
 

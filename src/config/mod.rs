@@ -11,6 +11,8 @@ pub mod error;
 pub mod gateway;
 #[cfg(feature = "radius")]
 pub mod radius;
+#[cfg(all(feature = "gateway", feature = "trade"))]
+mod tariff;
 #[cfg(feature = "terminal")]
 pub mod terminal;
 #[cfg(feature = "uci")]

@@ -11,7 +11,7 @@ use crate::adapters::hostapd::{HostapdControl, HostapdError};
 use crate::config::gateway::Settings;
 use crate::logic::beacon::{Action, Announcer, Answer, Input};
 use crate::model::{BeaconEpoch, BeaconSecret, BootTime, Bssid, Few, Gather, sentence};
-use crate::wire::beacon::Announcement;
+use crate::wire::beacon::{Announcement, TariffDigest};
 use crate::wire::gateway::BeaconReport;
 use crate::wire::sign::random;
 
@@ -83,8 +83,13 @@ impl Gateway {
         let mut elements = self.owners_elements(bss);
         match (action, &self.beacons) {
             (Action::Announce { bss, bssid, slot, room }, Some(beacons)) => {
-                let said =
-                    Announcement { service: self.service, room, epoch: beacons.epoch, slot, tariff: None };
+                let said = Announcement {
+                    service: self.service,
+                    room,
+                    epoch: beacons.epoch,
+                    slot,
+                    tariff: self.tariff(),
+                };
                 elements.extend(said.prove(&beacons.secret, bssid).element());
                 let (hostapd, told) = (self.hostapd.clone(), self.settings.interworking.clone());
                 self.pending.push(Box::pin(async move {
@@ -121,6 +126,14 @@ impl Gateway {
         let said = Vec::new();
         let _ = bss;
         if said.is_empty() { self.settings.vendor_elements.clone() } else { said }
+    }
+
+    /// Which tariffs hold.
+    fn tariff(&self) -> Option<TariffDigest> {
+        #[cfg(feature = "trade")]
+        return crate::wire::trade::tariff_digest(&self.settings.shop.tariffs());
+        #[cfg(not(feature = "trade"))]
+        None
     }
 
     /// Nobody can be admitted while no daemon runs: what invites is taken off the air.

@@ -27,7 +27,7 @@ pub mod former;
 pub mod grants;
 #[cfg(feature = "terminal")]
 pub mod inbox;
-#[cfg(any(feature = "coordinator", feature = "terminal"))]
+#[cfg(any(feature = "coordinator", feature = "terminal", feature = "trade"))]
 pub mod limit;
 #[cfg(feature = "gateway")]
 pub mod listing;
@@ -39,6 +39,8 @@ pub mod presence;
 pub mod radius;
 #[cfg(feature = "coordinator")]
 pub mod session;
+#[cfg(feature = "trade")]
+pub mod trade;
 #[cfg(feature = "gateway")]
 pub mod upstream;
 #[cfg(feature = "coordinator")]

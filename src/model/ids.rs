@@ -105,6 +105,10 @@ identifier!(
     MessageId, 16, "a message id"
 );
 identifier!(
+    /// A purchase; made at random by whoever sells, and the key under which everything about it counts once.
+    PurchaseId, 16, "a purchase id"
+);
+identifier!(
     /// What a gateway is called on the air and in heartbeats: the first 16 octets of SHA-256 over its key.
     ServiceId, 16, "a service id"
 );

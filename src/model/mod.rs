@@ -19,6 +19,8 @@ mod secret;
 mod sentence;
 mod ssid;
 mod time;
+#[cfg(feature = "trade")]
+pub mod trade;
 
 pub use area::{Area, ParseAreaError, Region};
 pub use cause::{Cause, Refusal};
@@ -29,7 +31,7 @@ pub use gather::Gather;
 pub use grant::{Credential, GrantSpec, Holder, Origin, Traffic};
 pub use ids::{
     BeaconEpoch, BootId, DirectoryVersion, GrantId, GrantsDigest, Incarnation, KeyId, MessageId,
-    ParseIdError, PublicKey, ServiceId, SessionId, Signature, unhex,
+    ParseIdError, PublicKey, PurchaseId, ServiceId, SessionId, Signature, unhex,
 };
 pub use mac::{Bssid, MacAddr, ParseMacError};
 pub use message::{Audience, Author, BadMessage, Link, Message, MessageText};

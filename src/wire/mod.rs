@@ -18,6 +18,8 @@ pub mod gateway;
 pub mod hello;
 mod hpke;
 pub mod interworking;
+#[cfg(feature = "trade")]
+pub mod ledger;
 pub mod local;
 pub mod notice;
 #[cfg(feature = "messages")]
@@ -26,6 +28,10 @@ pub mod seal;
 pub mod sign;
 #[cfg(any(feature = "coordinator", feature = "terminal"))]
 pub mod terminal;
+#[cfg(feature = "trade")]
+pub mod trade;
+#[cfg(feature = "trade")]
+pub mod voucher;
 
 /// The version of the protocol; a peer with another major version is refused with a clear word.
 pub const VERSION: u16 = 1;

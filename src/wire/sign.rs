@@ -22,6 +22,9 @@ pub enum Domain {
     Offer,
     /// A message of a coordinator.
     Message,
+    /// What an owner offers for a fee.
+    #[cfg(feature = "trade")]
+    Fee,
     /// Keys that a terminal offers to have a code sealed for.
     SealKeys,
     /// A sealed code, by the gateway that made it.
@@ -37,6 +40,8 @@ impl Domain {
             Domain::Channel => b"wayleave channel v1\0",
             Domain::Offer => b"wayleave offer v1\0",
             Domain::Message => b"wayleave message v1\0",
+            #[cfg(feature = "trade")]
+            Domain::Fee => b"wayleave fee v1\0",
             Domain::SealKeys => b"wayleave seal keys v1\0",
             Domain::SealedCode => b"wayleave sealed code v1\0",
         }

@@ -1,0 +1,9 @@
+//! Selling access: what an owner answers, how one purchase goes, what vouchers are good for.
+//!
+//! Read next: [`purchase`], which is drawn there; `docs/trade.md` for people.
+
+pub mod policy;
+pub mod purchase;
+#[cfg(test)]
+mod purchase_tests;
+pub mod vouchers;
