@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use super::hub::Hub;
-use super::{claims, messages};
+use super::{claims, messages, vouchers};
 use crate::host::clock;
 use crate::host::control::{Asked, Control};
 use crate::logic::session::Policy;
 use crate::model::{Cause, Millis, Refusal, unhex};
 use crate::wire::beacon::{Beacon, Element, elements};
-use crate::wire::local::{CoordinatorRequest, CoordinatorStatus, Ended, Heard, PolicyWord};
+use crate::wire::ledger::Row;
+use crate::wire::local::{CoordinatorRequest, CoordinatorStatus, Ended, Heard, LedgerPage, PolicyWord};
+
+/// Entries of a ledger in one answer.
+const LEDGER_PAGE: u32 = 1000;
 
 /// The socket in the runtime directory.
 pub const FILE: &str = "coordinator.sock";
@@ -54,6 +58,19 @@ async fn answer(hub: Arc<Hub>, Asked { request, reply }: Asked<CoordinatorReques
                 hub.core().check_beacon(&beacon, bssid, now)?;
                 Ok(Heard { service: beacon.said.service, slot: beacon.said.slot })
             }));
+        }
+        CoordinatorRequest::Ledger { gateway, after } => {
+            let key = hub.core().gateway_key(&gateway);
+            match key {
+                Some(key) => {
+                    let entries = hub.writer.ledger(key, after, LEDGER_PAGE).await;
+                    reply.ok(LedgerPage { entries: entries.iter().map(Row::from).collect() });
+                }
+                None => reply.say(Err::<LedgerPage, _>(unknown_gateway())),
+            }
+        }
+        CoordinatorRequest::Vouchers { count, value, valid } => {
+            reply.say(vouchers::print(&hub, count, value, valid).await);
         }
         CoordinatorRequest::Policy { gateway, policy } => {
             let policy = policy.map(|policy| match policy {

@@ -13,6 +13,7 @@ use crate::config::coordinator::Settings;
 use crate::host::clock;
 use crate::logic::limit::Limit;
 use crate::logic::session::{Patience, heartbeat_due};
+use crate::logic::trade::vouchers::Vouchers;
 use crate::logic::wheel::Deadlines;
 use crate::model::{BootTime, PublicKey};
 use crate::wire::sign::Identity;
@@ -40,6 +41,7 @@ pub struct Hub {
     patience: Patience,
     settings: RwLock<Arc<Settings>>,
     core: Mutex<Core>,
+    vouchers: Mutex<Vouchers>,
     doors: Mutex<Doors>,
 }
 
@@ -82,8 +84,9 @@ impl From<IpAddr> for Neighbourhood {
 
 impl Hub {
     /// With everything that was kept.
-    pub fn new(identity: Identity, settings: Settings, writer: Writer, loaded: Loaded) -> Arc<Self> {
+    pub fn new(identity: Identity, settings: Settings, writer: Writer, mut loaded: Loaded) -> Arc<Self> {
         let now = clock::now();
+        let vouchers = Vouchers::new(std::mem::take(&mut loaded.vouchers));
         let hub = Arc::new_cyclic(|hub| {
             let core = Core::new(hub.clone(), writer.clone(), &settings, now);
             Self {
@@ -95,6 +98,7 @@ impl Hub {
                 started: now,
                 patience: patience(&settings),
                 core: Mutex::new(core),
+                vouchers: Mutex::new(vouchers),
                 doors: Mutex::new(Doors::new(&settings)),
                 settings: RwLock::new(Arc::new(settings)),
             }
@@ -108,6 +112,11 @@ impl Hub {
         // A panic in between leaves maps that agree or a session that is dropped; going on is better than
         // taking every link down with it.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Vouchers as they are kept. Never taken before [`Hub::core`] and held with it.
+    pub fn vouchers(&self) -> MutexGuard<'_, Vouchers> {
+        self.vouchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The settings in force.

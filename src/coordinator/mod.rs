@@ -22,6 +22,7 @@ mod messages;
 mod metrics;
 mod serve;
 mod store;
+mod vouchers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

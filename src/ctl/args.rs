@@ -29,6 +29,8 @@ use crate::wire::local::Target;
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 use super::units;
 #[cfg(feature = "coordinator")]
+use crate::model::trade::Money;
+#[cfg(feature = "coordinator")]
 use crate::model::{Area, ServiceId, SessionId};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon answers.";
@@ -57,6 +59,15 @@ const PUSH: &str = "Examples:
 const CLAIM: &str = "Examples:
   wayleave claim                 then, on the router: wayleave gateway enroll TOKEN
   wayleave claim --role terminal --for 7d";
+
+#[cfg(feature = "trade")]
+const VERIFY: &str = "Examples:
+  wayleave ledger verify
+  wayleave ledger verify ledger.csv";
+
+#[cfg(feature = "coordinator")]
+const VOUCHERS: &str = "Examples:
+  wayleave vouchers print '5.00 EUR' --count 20 --for 90d";
 
 const DECODE: &str = "Examples:
   wayleave beacon decode dd320266ff010101a0a1a2a3a4a5a6a7a8a9aaabacadaeafe0e1e2e3e4e5e6e704030201ee18bd27c76f0b70f43860d67c3fcf4d";
@@ -105,6 +116,13 @@ pub enum Command {
         /// What to do with them.
         #[command(subcommand)]
         action: ConfigAction,
+    },
+    /// Check and export what was written down of money
+    #[cfg(feature = "trade")]
+    Ledger {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: LedgerAction,
     },
     /// Run the gateway: on the router that is shared
     #[cfg(feature = "gateway")]
@@ -287,6 +305,60 @@ pub enum BeaconAction {
     },
 }
 
+/// Verbs of `ledger`.
+#[cfg(feature = "trade")]
+#[derive(Debug, Subcommand)]
+pub enum LedgerAction {
+    /// Check that every entry follows from the one before, and show what each account holds
+    ///
+    /// An entry that was changed, left out or put in is named with its line. Without FILE the coordinator's ledgers are
+    /// checked; the one who checks is this program, not the coordinator.
+    #[command(after_help = VERIFY)]
+    Verify {
+        /// What `export` wrote, or a gateway's own ledger.jsonl
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Write the coordinator's ledgers to standard output
+    #[cfg(feature = "coordinator")]
+    Export {
+        /// As a table for other programs, or one JSON object per line
+        #[arg(long, value_name = "FORMAT", default_value = "csv")]
+        format: LedgerFormat,
+        /// Only that of this gateway
+        #[arg(long, value_name = "SERVICE-ID", value_parser = parse_service)]
+        gateway: Option<ServiceId>,
+    },
+}
+
+/// How a ledger is exported.
+#[cfg(feature = "coordinator")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum LedgerFormat {
+    Csv,
+    Json,
+}
+
+/// Verbs of `vouchers`.
+#[cfg(feature = "coordinator")]
+#[derive(Debug, Subcommand)]
+pub enum VouchersAction {
+    /// Make vouchers and print them, each with a QR code; their codes are shown this once
+    #[command(after_help = VOUCHERS)]
+    Print {
+        /// What each is good for
+        #[arg(value_name = "AMOUNT", value_parser = parse_money)]
+        value: Money,
+        /// How many
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+        /// How long they are good for, as 2h, 7d or 90d; a year if absent
+        #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
+        valid: Option<Millis>,
+    },
+}
+
 /// Octets of a captured frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Octets(pub Vec<u8>);
@@ -463,6 +535,12 @@ pub enum CoordinatorVerb {
         #[arg(long, value_name = "SERVICE-ID", value_parser = parse_service)]
         gateway: Option<ServiceId>,
     },
+    /// Make vouchers
+    Vouchers {
+        /// What to do.
+        #[command(subcommand)]
+        action: VouchersAction,
+    },
     /// Say what the silence of a terminal leads to at a gateway
     Policy {
         /// The gateway, as `wayleave gateways` names it
@@ -602,6 +680,12 @@ fn parse_session(text: &str) -> Result<SessionId, String> {
 #[cfg(feature = "coordinator")]
 fn parse_service(text: &str) -> Result<ServiceId, String> {
     text.parse().map_err(|_| "write the 32 hexadecimal digits of a gateway's service id".to_owned())
+}
+
+#[cfg(feature = "coordinator")]
+fn parse_money(text: &str) -> Result<Money, String> {
+    let money: Money = text.parse().map_err(|error| format!("{error}"))?;
+    (!money.is_none()).then_some(money).ok_or_else(|| "more than nothing".to_owned())
 }
 
 #[cfg(any(feature = "push", feature = "coordinator"))]

@@ -41,6 +41,7 @@ pub(super) fn run(verb: CoordinatorVerb, door: &Door, output: &mut Output<'_>) -
                 show_gateways(rows, output)
             })
             .map(drop),
+        CoordinatorVerb::Vouchers { action } => super::vouchers::run(action, door, output),
         CoordinatorVerb::Sessions { gateway } => sessions(gateway, door, output),
         CoordinatorVerb::Policy { gateway, policy } => {
             let policy = match policy {

@@ -25,6 +25,8 @@ mod generate;
 mod grant;
 #[cfg(feature = "gateway")]
 mod grants;
+#[cfg(feature = "trade")]
+mod ledger;
 #[cfg(feature = "docs")]
 mod man;
 #[cfg(any(feature = "push", feature = "coordinator"))]
@@ -46,6 +48,8 @@ mod tests;
 #[cfg(feature = "gateway")]
 mod topup;
 pub mod units;
+#[cfg(feature = "coordinator")]
+mod vouchers;
 #[cfg(feature = "gateway")]
 mod watch;
 
@@ -127,6 +131,8 @@ pub fn run(
         Command::Terminal(args::TerminalRole { action: Some(TerminalAction::Status), .. }) => {
             terminal::status(&Door::new(Daemon::Terminal, socket), output)?;
         }
+        #[cfg(feature = "trade")]
+        Command::Ledger { action } => ledger::run(action, socket, output)?,
         Command::Beacon { action } => beacon::run(action, output)?,
         Command::Config { action } => config_check::run(action, output)?,
         #[cfg(feature = "docs")]

@@ -22,11 +22,24 @@ impl Qr {
     /// Two modules for each character. With `colours` dark on light whatever the terminal's own; without, light
     /// modules are drawn, as is right on a dark terminal.
     pub fn write(&self, out: &mut dyn Write, colours: bool) -> io::Result<()> {
+        match colours {
+            true => self.lines(true, |line| writeln!(out, "\x1b[30;107m{line}\x1b[0m")),
+            false => self.lines(false, |line| writeln!(out, "{line}")),
+        }
+    }
+
+    /// As [`Qr::write`], for paper: dark modules are drawn, and nothing else is.
+    #[cfg(feature = "coordinator")]
+    pub fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.lines(true, |line| writeln!(out, "{line}"))
+    }
+
+    fn lines(&self, dark: bool, mut write: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
         let mut y = -QUIET;
         while y < self.0.size() + QUIET {
             let mut line = String::new();
             for x in -QUIET..self.0.size() + QUIET {
-                let drawn = |y| self.0.get_module(x, y) == colours;
+                let drawn = |y| self.0.get_module(x, y) == dark;
                 line.push(match (drawn(y), drawn(y + 1)) {
                     (true, true) => '█',
                     (true, false) => '▀',
@@ -34,10 +47,7 @@ impl Qr {
                     (false, false) => ' ',
                 });
             }
-            match colours {
-                true => writeln!(out, "\x1b[30;107m{line}\x1b[0m")?,
-                false => writeln!(out, "{line}")?,
-            }
+            write(&line)?;
             y += 2;
         }
         Ok(())

@@ -8,6 +8,8 @@ pub mod control;
 #[cfg(any(feature = "push", feature = "terminal"))]
 pub mod frames;
 pub mod keep;
+#[cfg(all(feature = "gateway", feature = "trade"))]
+pub mod ledger;
 #[cfg(feature = "gateway")]
 pub mod memory;
 pub(crate) mod pollable;

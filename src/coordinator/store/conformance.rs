@@ -12,12 +12,12 @@ use crate::wire::gateway::Announce;
 use crate::wire::hello::Role;
 use crate::wire::notice::NoticeBody;
 
-type Open<'a> = &'a dyn Fn(&Path) -> Box<dyn Store>;
-type Case = fn(Open<'_>, &Path);
+pub(super) type Open<'a> = &'a dyn Fn(&Path) -> Box<dyn Store>;
+pub(super) type Case = fn(Open<'_>, &Path);
 
-const GATEWAY: PublicKey = PublicKey([1; 32]);
-const OTHER: PublicKey = PublicKey([2; 32]);
-const TERMINAL: PublicKey = PublicKey([3; 32]);
+pub(super) const GATEWAY: PublicKey = PublicKey([1; 32]);
+pub(super) const OTHER: PublicKey = PublicKey([2; 32]);
+pub(super) const TERMINAL: PublicKey = PublicKey([3; 32]);
 const JOIN: Incarnation = Incarnation(1);
 
 /// Every case.
@@ -234,7 +234,7 @@ fn all_or_none(open: Open<'_>, dir: &Path) {
     assert_eq!(loaded.gateways[0].seq, 0);
 }
 
-fn enrolled(open: Open<'_>, dir: &Path) -> Box<dyn Store> {
+pub(super) fn enrolled(open: Open<'_>, dir: &Path) -> Box<dyn Store> {
     let mut store = open(dir);
     for (number, key, role) in
         [(1, GATEWAY, Role::Gateway), (2, OTHER, Role::Gateway), (3, TERMINAL, Role::Terminal)]
@@ -251,7 +251,7 @@ fn enrolled(open: Open<'_>, dir: &Path) -> Box<dyn Store> {
     store
 }
 
-fn session(number: u8) -> SessionRecord {
+pub(super) fn session(number: u8) -> SessionRecord {
     SessionRecord {
         id: SessionId([number; 16]),
         gateway: GATEWAY,
@@ -266,6 +266,6 @@ fn session(number: u8) -> SessionRecord {
     }
 }
 
-fn evict(number: u8) -> NoticeBody {
+pub(super) fn evict(number: u8) -> NoticeBody {
     NoticeBody::Evict { cause: Cause::Silence, grant: GrantId([number; 16]), incarnation: JOIN }
 }

@@ -1,4 +1,4 @@
-//! What must survive a restart: gateways, claims, sessions, the outbox, reports. Verbs, not tables.
+//! What must survive a restart: gateways, claims, sessions, the outbox, reports, purchases, the ledger. Verbs, not tables.
 //!
 //! Every [`Change`] of one [`Store::apply`] is made in one transaction, all or none. No rule of the domain
 //! lives in here: the caller names the state that it expects ([`Change::Keep`], [`Change::Evict`]) and the
@@ -9,7 +9,10 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod conformance_trade;
 mod sqlite;
+mod sqlite_trade;
 pub mod writer;
 
 use std::collections::BTreeSet;
@@ -18,11 +21,15 @@ use std::path::PathBuf;
 pub use sqlite::Sqlite;
 
 use crate::logic::session::{Policy, State};
+use crate::logic::trade::purchase::Record;
+use crate::logic::trade::vouchers::Voucher;
+use crate::model::trade::{Means, Posting};
 use crate::model::{
-    Bssid, Cause, GrantId, Incarnation, MacAddr, Message, MessageId, PublicKey, Report, SessionId,
+    Bssid, Cause, GrantId, Incarnation, MacAddr, Message, MessageId, PublicKey, PurchaseId, Report, SessionId,
 };
 use crate::wire::gateway::Announce;
 use crate::wire::hello::Role;
+use crate::wire::ledger::Entry;
 use crate::wire::notice::NoticeBody;
 
 /// Why something was not kept.
@@ -188,6 +195,39 @@ pub enum Change {
         /// Which.
         message: MessageId,
     },
+    /// Says the grant of a join again, with other numbers; [`Outcome::Seq`], or [`Outcome::NoMatch`] if the join is over.
+    Regrant {
+        /// Which.
+        session: SessionId,
+        /// Which join.
+        incarnation: Incarnation,
+        /// For its gateway.
+        notice: NoticeBody,
+    },
+    /// A purchase as it stands now, and what that means in money; both or neither. [`Outcome::NoMatch`] if the version before
+    /// it is not the one that is kept, or one of the postings is there already.
+    Trade {
+        /// As it is to be kept.
+        record: Box<Record>,
+        /// For the ledger of its gateway.
+        postings: Vec<Posting>,
+        /// Seconds since 1970.
+        at: u64,
+    },
+    /// A voucher as it stands now.
+    KeepVoucher {
+        /// As it is to be kept.
+        voucher: Voucher,
+    },
+    /// A provider has told something; [`Outcome::NoMatch`] if it had told this before.
+    Told {
+        /// By which means it is a provider.
+        means: Means,
+        /// What it calls it.
+        event: String,
+        /// Seconds since 1970; what is older than a month is forgotten.
+        now: u64,
+    },
     /// Removes what is left of a join.
     Forget {
         /// Which.
@@ -204,6 +244,7 @@ impl Change {
             Change::CreateClaim { .. } | Change::Enrol { .. } | Change::Open { .. } | Change::Push { .. } => {
                 true
             }
+            Change::Trade { record, .. } => record.version == 1,
             Change::Announce { .. }
             | Change::Seen { .. }
             | Change::SetPolicy { .. }
@@ -213,6 +254,9 @@ impl Change {
             | Change::Report { .. }
             | Change::MessageTaken { .. }
             | Change::ForgetMessage { .. }
+            | Change::Regrant { .. }
+            | Change::KeepVoucher { .. }
+            | Change::Told { .. }
             | Change::Forget { .. } => false,
         }
     }
@@ -304,6 +348,10 @@ pub struct Loaded {
     pub outbox: Vec<OutboxRecord>,
     /// By id.
     pub messages: Vec<MessageRecord>,
+    /// Those of which something is still to come, by id.
+    pub purchases: Vec<Record>,
+    /// By hash.
+    pub vouchers: Vec<Voucher>,
 }
 
 /// What keeps.
@@ -319,6 +367,12 @@ pub trait Store: Send {
 
     /// The newest reports of a gateway, newest first.
     fn reports(&mut self, gateway: PublicKey, most: u32) -> Result<Vec<Report>, StoreError>;
+
+    /// One purchase, over or not.
+    fn purchase(&mut self, id: PurchaseId) -> Result<Option<Record>, StoreError>;
+
+    /// Entries of the ledger of a gateway behind this one, oldest first.
+    fn ledger(&mut self, gateway: PublicKey, after: u64, most: u32) -> Result<Vec<Entry>, StoreError>;
 
     /// The disk is full: gives up what was held in reserve, so that evictions can go on.
     fn make_room(&mut self);

@@ -11,19 +11,24 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, param
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::sqlite_trade;
 use super::{
     Change, GatewayRecord, Loaded, MessageRecord, OutboxRecord, Outcome, SessionRecord, Store, StoreError,
 };
 use crate::logic::session::{Policy, State};
-use crate::model::{Bssid, Cause, GrantId, Incarnation, MacAddr, MessageId, PublicKey, Report, SessionId};
+use crate::logic::trade::purchase::Record;
+use crate::model::{
+    Bssid, Cause, GrantId, Incarnation, MacAddr, MessageId, PublicKey, PurchaseId, Report, SessionId,
+};
 use crate::wire::cbor;
 use crate::wire::hello::Role;
+use crate::wire::ledger::Entry;
 
 /// The file in the state directory.
 pub const FILE: &str = "wayleave.db";
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: i64 = 4 << 20;
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// Reports kept for each gateway.
 const REPORTS_KEPT: i64 = 10_000;
 
@@ -46,7 +51,7 @@ CREATE TABLE report(
 CREATE INDEX report_by_gateway ON report(gateway, id);
 ";
 
-/// What schema 1 lacks.
+/// What schema 1 lacks; schema 2 has both. What it lacks itself is in `sqlite_trade.rs`.
 const BY_CODE: &str = "ALTER TABLE session ADD COLUMN by_code INTEGER NOT NULL DEFAULT 0;";
 const MESSAGES: &str = "
 CREATE TABLE message(
@@ -89,10 +94,15 @@ impl Sqlite {
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(in_use)?;
         match found {
             SCHEMA => {}
-            0 | 1 => {
-                let first = if found == 0 { TABLES } else { BY_CODE };
-                let make =
-                    format!("BEGIN IMMEDIATE; {first} {MESSAGES} PRAGMA user_version={SCHEMA}; COMMIT;");
+            0..=2 => {
+                let first = match found {
+                    0 => [TABLES, MESSAGES],
+                    1 => [BY_CODE, MESSAGES],
+                    _ => ["", ""],
+                }
+                .concat();
+                let trade = sqlite_trade::TABLES;
+                let make = format!("BEGIN IMMEDIATE; {first} {trade} PRAGMA user_version={SCHEMA}; COMMIT;");
                 connection.execute_batch(&make).map_err(in_use)?;
             }
             found => return Err(StoreError::Newer { path, found, known: SCHEMA }),
@@ -154,6 +164,7 @@ impl Store for Sqlite {
             }
             Ok(())
         })?;
+        sqlite_trade::load(&self.connection, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -180,6 +191,14 @@ impl Store for Sqlite {
             reports.push(from_cbor("report", &row.get::<_, Vec<u8>>(0)?)?);
         }
         Ok(reports)
+    }
+
+    fn purchase(&mut self, id: PurchaseId) -> Result<Option<Record>, StoreError> {
+        sqlite_trade::purchase(&self.connection, id)
+    }
+
+    fn ledger(&mut self, gateway: PublicKey, after: u64, most: u32) -> Result<Vec<Entry>, StoreError> {
+        sqlite_trade::ledger(&self.connection, gateway, after, most)
     }
 
     fn make_room(&mut self) {
@@ -332,6 +351,20 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Store
             run(transaction, "DELETE FROM message_taken WHERE message=?1", params![message.0])?;
             matched(run(transaction, "DELETE FROM message WHERE id=?1", params![message.0])?)
         }
+        Change::Regrant { session, incarnation, notice } => {
+            let there = "SELECT gateway FROM session WHERE id=?1 AND incarnation=?2 AND state<>?3";
+            let row = params![session.0, incarnation.0, State::Evicting.word()];
+            let mut statement = transaction.prepare_cached(there)?;
+            let gateway =
+                statement.query_row(row, |row| row.get::<_, [u8; 32]>(0)).optional().map_err(map)?;
+            match gateway {
+                Some(gateway) => post(transaction, PublicKey(gateway), notice),
+                None => Ok(Outcome::NoMatch),
+            }
+        }
+        Change::Trade { record, postings, at } => sqlite_trade::keep(transaction, record, postings, *at),
+        Change::KeepVoucher { voucher } => sqlite_trade::keep_voucher(transaction, voucher),
+        Change::Told { means, event, now } => sqlite_trade::told(transaction, *means, event, *now),
         Change::Forget { session, incarnation } => forget(transaction, *session, *incarnation),
     }
 }
@@ -359,22 +392,26 @@ fn post(
     Ok(Outcome::Seq(seq.unsigned_abs()))
 }
 
-fn run(transaction: &Transaction<'_>, sql: &str, row: impl rusqlite::Params) -> Result<usize, StoreError> {
+pub(super) fn run(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    row: impl rusqlite::Params,
+) -> Result<usize, StoreError> {
     transaction.prepare_cached(sql)?.execute(row).map_err(map)
 }
 
-fn matched(rows: usize) -> Result<Outcome, StoreError> {
+pub(super) fn matched(rows: usize) -> Result<Outcome, StoreError> {
     Ok(if rows == 0 { Outcome::NoMatch } else { Outcome::Done })
 }
 
-fn map(error: rusqlite::Error) -> StoreError {
+pub(super) fn map(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         _ => StoreError::Database(error),
     }
 }
 
-fn each(
+pub(super) fn each(
     connection: &Connection,
     sql: &str,
     mut take: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
@@ -408,24 +445,28 @@ fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
     })
 }
 
-fn octets<const N: usize>(row: &Row<'_>, table: &'static str, column: usize) -> Result<[u8; N], StoreError> {
+pub(super) fn octets<const N: usize>(
+    row: &Row<'_>,
+    table: &'static str,
+    column: usize,
+) -> Result<[u8; N], StoreError> {
     row.get(column).map_err(|error| StoreError::Unreadable { table, why: error.to_string() })
 }
 
-fn unsigned(row: &Row<'_>, table: &'static str, column: usize) -> Result<u64, StoreError> {
+pub(super) fn unsigned(row: &Row<'_>, table: &'static str, column: usize) -> Result<u64, StoreError> {
     u64::try_from(row.get::<_, i64>(column)?)
         .map_err(|error| StoreError::Unreadable { table, why: error.to_string() })
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn to_cbor<T: Serialize>(table: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
+pub(super) fn to_cbor<T: Serialize>(table: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
     cbor::encode(value).map_err(|error| StoreError::Unreadable { table, why: error.to_string() })
 }
 
-fn from_cbor<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn from_cbor<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
     cbor::decode(bytes).map_err(|error| StoreError::Unreadable { table, why: error.to_string() })
 }
 
@@ -458,12 +499,13 @@ fn cause(word: &str) -> Result<Cause, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conformance;
+    use super::super::{conformance, conformance_trade};
     use super::*;
 
     #[test]
     fn it_conforms() {
         conformance::all(|dir| Box::new(Sqlite::open(dir).unwrap()));
+        conformance_trade::all(|dir| Box::new(Sqlite::open(dir).unwrap()));
     }
 
     #[test]
@@ -482,14 +524,18 @@ mod tests {
         let store = Sqlite::open(dir.path()).unwrap();
         let row = "INSERT INTO session(id, gateway, terminal, station, bssid, grant_id, incarnation, state) \
             VALUES(zeroblob(16), zeroblob(32), zeroblob(32), zeroblob(6), zeroblob(6), zeroblob(16), 1, 'active')";
+        let second = "DROP TABLE purchase; DROP TABLE ledger; DROP TABLE voucher; DROP TABLE told; \
+                      PRAGMA user_version=2;";
         let first = "ALTER TABLE session DROP COLUMN by_code; DROP TABLE message; DROP TABLE message_taken; \
                      PRAGMA user_version=1;";
-        store.connection.execute_batch(&format!("{first} {row};")).unwrap();
+        store.connection.execute_batch(&format!("{row}; {second} {first}")).unwrap();
         drop(store);
         for _ in 0..2 {
-            let sessions = Sqlite::open(dir.path()).unwrap().load().unwrap().sessions;
+            let mut store = Sqlite::open(dir.path()).unwrap();
+            let sessions = store.load().unwrap().sessions;
             assert_eq!(sessions.len(), 1);
             assert!(!sessions[0].by_code && sessions[0].state == State::Active);
+            store.connection.execute_batch(second).unwrap();
         }
     }
 

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::{Change, Outcome, Store, StoreError};
 use crate::coordinator::store::SessionRecord;
-use crate::model::{PublicKey, Report, SessionId};
+use crate::logic::trade::purchase::Record;
+use crate::model::{PublicKey, PurchaseId, Report, SessionId};
+use crate::wire::ledger::Entry;
 
 /// Most changes in one transaction.
 const GROUP: usize = 256;
@@ -36,6 +38,8 @@ enum Job {
     Change(Box<Change>, Done),
     Session(SessionId, Box<dyn FnOnce(Option<SessionRecord>) + Send>),
     Reports(PublicKey, u32, Box<dyn FnOnce(Vec<Report>) + Send>),
+    Purchase(PurchaseId, Box<dyn FnOnce(Option<Record>) + Send>),
+    Ledger(PublicKey, u64, u32, Box<dyn FnOnce(Vec<Entry>) + Send>),
     Stop,
 }
 
@@ -116,6 +120,19 @@ impl Writer {
         wait.await.unwrap_or_default()
     }
 
+    /// Reads one purchase as it is kept.
+    pub fn purchase(&self, id: PurchaseId, done: impl FnOnce(Option<Record>) + Send + 'static) {
+        drop(self.jobs.send(Job::Purchase(id, Box::new(done))));
+    }
+
+    /// Entries of a ledger behind this one.
+    pub async fn ledger(&self, gateway: PublicKey, after: u64, most: u32) -> Vec<Entry> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |entries| drop(done.send(entries)));
+        drop(self.jobs.send(Job::Ledger(gateway, after, most, done)));
+        wait.await.unwrap_or_default()
+    }
+
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
         self.shared.full.load(Ordering::Relaxed)
@@ -185,6 +202,14 @@ fn work(store: &mut dyn Store, queue: &Receiver<Job>, shared: &Shared) -> Result
                 Job::Reports(gateway, most, done) => {
                     commit(store, &mut changes, &mut dones, shared, &mut reserve_tried)?;
                     done(store.reports(gateway, most)?);
+                }
+                Job::Purchase(id, done) => {
+                    commit(store, &mut changes, &mut dones, shared, &mut reserve_tried)?;
+                    done(store.purchase(id)?);
+                }
+                Job::Ledger(gateway, after, most, done) => {
+                    commit(store, &mut changes, &mut dones, shared, &mut reserve_tried)?;
+                    done(store.ledger(gateway, after, most)?);
                 }
                 Job::Stop => return commit(store, &mut changes, &mut dones, shared, &mut reserve_tried),
             }

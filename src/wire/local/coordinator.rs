@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::MessageAsk;
+#[cfg(feature = "trade")]
+use crate::model::trade::Money;
 use crate::model::{
     Bssid, Cause, GrantId, Incarnation, MacAddr, MessageId, Millis, PublicKey, Secret, ServiceId, SessionId,
     Ssid,
 };
 use crate::wire::hello::Role;
+#[cfg(feature = "trade")]
+use crate::wire::ledger::Row;
 
 /// A request to the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,26 @@ pub enum CoordinatorRequest {
         /// Where it was heard.
         bssid: Bssid,
     },
+    /// Entries of the ledger of a gateway; [`LedgerPage`].
+    #[cfg(feature = "trade")]
+    Ledger {
+        /// Whose.
+        gateway: ServiceId,
+        /// Behind this entry.
+        #[serde(default)]
+        after: u64,
+    },
+    /// Makes vouchers; [`NewVouchers`]. Their codes are shown this once.
+    #[cfg(feature = "trade")]
+    Vouchers {
+        /// How many; 1000 at most.
+        count: u32,
+        /// What each is good for.
+        value: Money,
+        /// For so long; absent: a year.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        valid: Option<Millis>,
+    },
     /// What silence leads to at a gateway; [`GatewayRow`].
     Policy {
         /// Which.
@@ -89,6 +113,26 @@ pub struct NewClaim {
     pub token: Secret,
     /// Who may enrol with it.
     pub role: Role,
+    /// For so long from now.
+    pub valid: Millis,
+}
+
+/// Entries of a ledger, oldest first; empty behind the last one.
+#[cfg(feature = "trade")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerPage {
+    /// At most a thousand.
+    pub entries: Vec<Row>,
+}
+
+/// Vouchers that were made.
+#[cfg(feature = "trade")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewVouchers {
+    /// One for each.
+    pub codes: Vec<Secret>,
+    /// What each is good for.
+    pub value: Money,
     /// For so long from now.
     pub valid: Millis,
 }

@@ -15,6 +15,8 @@ pub use coordinator::{
     CoordinatorRequest, CoordinatorStatus, Ended, GatewayRow, Heard, NewClaim, PolicyWord, SessionPage,
     SessionRow,
 };
+#[cfg(feature = "trade")]
+pub use coordinator::{LedgerPage, NewVouchers};
 pub use gateway::{
     Account, CodeNetwork, Event, Evicted, Finding, GatewayRequest, GatewayStatus, GrantAsk, GrantRow,
     Granted, GrantedCode, GrantedRadius, Layout, LinkState, Severity, StationRow, Target,
