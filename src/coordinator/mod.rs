@@ -20,6 +20,7 @@ mod identity;
 mod link;
 mod messages;
 mod metrics;
+mod payments;
 mod serve;
 mod store;
 mod vouchers;
