@@ -20,6 +20,8 @@ mod identity;
 mod link;
 mod messages;
 mod metrics;
+// Driven by nothing yet.
+#[allow(dead_code, unused_imports)]
 mod payments;
 mod serve;
 mod store;
