@@ -104,6 +104,7 @@ async fn malformed_oversized_forged_and_replayed_frames_close_the_link() {
         name: String::new(),
         beacon: None,
         service,
+        tariffs: vec![],
         networks: vec![],
         announced: vec![],
     };

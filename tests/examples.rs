@@ -34,7 +34,12 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
             "coordinator",
         ],
     ),
-    ("coordinator.toml", coordinator, "public = \"x:1\"\n", &["heartbeat", "patience", "brake", "limits"]),
+    (
+        "coordinator.toml",
+        coordinator,
+        "public = \"x:1\"\n",
+        &["heartbeat", "patience", "brake", "limits", "stripe"],
+    ),
     ("terminal.toml", terminal, "interface = \"x\"\n", &["directory", "coordinator", "messages"]),
 ];
 
@@ -52,6 +57,8 @@ fn so_is_what_they_have_commented_out() {
         let token = token(dir.path());
         let whole = whole(file).replace("/etc/wayleave/api-token", &token);
         let whole = whole.replace("/etc/wayleave/radius-secret", &token);
+        let whole =
+            whole.replace("/etc/wayleave/stripe-key", &token).replace("/etc/wayleave/stripe-webhook", &token);
         let path = dir.path().join(file);
         std::fs::write(&path, &whole).unwrap();
         check(&path).unwrap_or_else(|error| panic!("{error}\n{whole}"));
@@ -78,10 +85,13 @@ fn what_is_commented_out_holds_without_it() {
     };
     assert_eq!(gateway::Settings { networks, coordinator, dbus, ..given }, example);
 
-    std::fs::write(&path, whole("coordinator.toml").replace("api_token_file", "#")).unwrap();
+    let cards = whole("coordinator.toml").replace("api_token_file", "#");
+    let cards =
+        cards.replace("/etc/wayleave/stripe-key", &secret).replace("/etc/wayleave/stripe-webhook", &secret);
+    std::fs::write(&path, cards).unwrap();
     let example = coordinator::Settings::load(Path::new("packaging/etc/coordinator.toml")).unwrap();
     let given = coordinator::Settings::load(&path).unwrap();
-    let given = coordinator::Settings { source: example.source.clone(), ..given };
+    let given = coordinator::Settings { source: example.source.clone(), stripe: None, ..given };
     assert_eq!(format!("{given:?}"), format!("{example:?}"));
 
     std::fs::write(&path, whole("terminal.toml")).unwrap();

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::duration::Span;
 use super::error::{ConfigError, parse, read};
-use crate::model::{PublicKey, Secret};
+use crate::model::{Link, PublicKey, Secret};
 use crate::wire::claim::CoordinatorAddress;
 
 /// Where the file is, unless the command line says otherwise.
@@ -36,6 +36,32 @@ struct Fragment {
     brake: BrakeFragment,
     #[serde(default)]
     limits: LimitsFragment,
+    stripe: Option<StripeFragment>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StripeFragment {
+    key_file: PathBuf,
+    webhook_secret_file: PathBuf,
+    return_url: String,
+    base: Option<String>,
+    authorities: Option<PathBuf>,
+}
+
+/// A provider of cards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stripe {
+    /// Where it is.
+    pub base: String,
+    /// The authorities that it is trusted by: a PEM file.
+    pub authorities: PathBuf,
+    /// The secret key of its API.
+    pub key: Secret,
+    /// What its webhooks are signed with: any of them.
+    pub webhook_secrets: Vec<Secret>,
+    /// Where buyers come back to.
+    pub return_url: Link,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -136,6 +162,8 @@ pub struct Settings {
     pub brake: BrakeShare,
     /// Rates and numbers.
     pub limits: Limits,
+    /// A provider of cards; `None`: vouchers only.
+    pub stripe: Option<Stripe>,
 }
 
 /// When the brake engages.
@@ -193,6 +221,7 @@ impl Settings {
             Some(file) => Some(check.token(file)?),
             None => None,
         };
+        let stripe = fragment.stripe.map(|fragment| check.stripe(fragment)).transpose()?;
         let HeartbeatFragment { interval, lapse_factor, sleep_most } = fragment.heartbeat;
         let patience = fragment.patience;
         let brake = fragment.brake;
@@ -271,6 +300,7 @@ impl Settings {
                     10_000,
                 )?,
             },
+            stripe,
         })
     }
 
@@ -331,6 +361,42 @@ impl Check<'_> {
             return Ok(path);
         }
         Err(self.invalid(key, format!("{path:?}"), "a path that begins with /"))
+    }
+
+    fn stripe(&self, fragment: StripeFragment) -> Result<Stripe, ConfigError> {
+        let secrets = |key: &str, file: &Path| {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                self.invalid(key, format!("{file:?}: {error}"), "a file that can be read")
+            })?;
+            let lines: Vec<Secret> =
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Secret::new).collect();
+            let good = |secret: &Secret| {
+                secret.expose().len() >= 16 && secret.expose().bytes().all(|byte| byte.is_ascii_graphic())
+            };
+            if lines.is_empty() || !lines.iter().all(good) {
+                let found = format!("{file:?} with {} lines", lines.len());
+                return Err(self.invalid(
+                    key,
+                    found,
+                    "one secret of 16 letters, digits and signs at least in each line",
+                ));
+            }
+            Ok(lines)
+        };
+        let base = fragment.base.unwrap_or_else(|| "https://api.stripe.com".to_owned());
+        let url = Link::new(fragment.return_url.clone());
+        let allowed = "an http or https URL of at most 500 printable ASCII characters";
+        Ok(Stripe {
+            base,
+            authorities: self.absolute(
+                "stripe.authorities",
+                fragment.authorities,
+                "/etc/ssl/certs/ca-certificates.crt",
+            )?,
+            key: secrets("stripe.key_file", &fragment.key_file)?.swap_remove(0),
+            webhook_secrets: secrets("stripe.webhook_secret_file", &fragment.webhook_secret_file)?,
+            return_url: url.map_err(|_| self.invalid("stripe.return_url", &fragment.return_url, allowed))?,
+        })
     }
 
     /// The first line of a file; long enough not to be guessed.

@@ -4,6 +4,7 @@
 //! stable word and a sentence, as everywhere.
 
 mod messages;
+mod trade;
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -61,6 +62,11 @@ fn described() -> (Router<Arc<Hub>>, String) {
         .routes(routes!(create_claim))
         .routes(routes!(messages::list, messages::push))
         .routes(routes!(messages::withdraw))
+        .routes(routes!(trade::tariffs))
+        .routes(routes!(trade::buy))
+        .routes(routes!(trade::purchase))
+        .routes(routes!(trade::pay))
+        .routes(routes!(trade::ledger))
         .split_for_parts();
     (api, document.to_pretty_json().expect("plain fields make JSON"))
 }
@@ -77,6 +83,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
     api.layer(DefaultBodyLimit::max(16 * 1024))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), authorize))
         .route(LINK_PATH, get(link::open))
+        .route("/v1/webhooks/stripe", post(trade::webhook).layer(DefaultBodyLimit::max(256 * 1024)))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .route(
@@ -113,7 +120,9 @@ impl From<Refusal> for ApiError {
         let status = match refusal.word.as_str() {
             "store-full" => StatusCode::INSUFFICIENT_STORAGE,
             "unknown-session" | "unknown-gateway" | "no-message" => StatusCode::NOT_FOUND,
-            "too-many-messages" => StatusCode::CONFLICT,
+            "unknown-purchase" | "unknown-tariff" => StatusCode::NOT_FOUND,
+            "too-many-messages" | "too-many-purchases" | "not-offered" | "free" | "not-free" | "currency"
+            | "no-cards" => StatusCode::CONFLICT,
             "bad-message" | "bad-time" | "bad-audience" => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };

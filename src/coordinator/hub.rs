@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::core::{Core, patience};
 use super::metrics::Metrics;
+use super::payments::{Payments, Stripe};
 use super::store::Loaded;
 use super::store::writer::Writer;
 use crate::config::coordinator::Settings;
@@ -36,6 +37,8 @@ pub struct Hub {
     pub writer: Writer,
     /// Counts.
     pub metrics: Metrics,
+    /// How purchases are paid.
+    pub payments: Payments,
     /// When this run began.
     pub started: BootTime,
     patience: Patience,
@@ -86,6 +89,10 @@ impl Hub {
     /// With everything that was kept.
     pub fn new(identity: Identity, settings: Settings, writer: Writer, mut loaded: Loaded) -> Arc<Self> {
         let now = clock::now();
+        let stripe = settings.stripe.as_ref().and_then(|stripe| {
+            let made = Stripe::configured(stripe);
+            made.inspect_err(|why| tracing::error!(why, "no cards: the authorities cannot be read")).ok()
+        });
         let vouchers = Vouchers::new(std::mem::take(&mut loaded.vouchers));
         let hub = Arc::new_cyclic(|hub| {
             let core = Core::new(hub.clone(), writer.clone(), &settings, now);
@@ -95,6 +102,7 @@ impl Hub {
                 deadlines: core.deadlines(),
                 writer,
                 metrics: Metrics::default(),
+                payments: Payments::new(stripe),
                 started: now,
                 patience: patience(&settings),
                 core: Mutex::new(core),
@@ -140,6 +148,7 @@ impl Hub {
             ("heartbeat.interval", old.heartbeat == new.heartbeat),
             ("heartbeat.lapse_factor", old.lapse_factor == new.lapse_factor),
             ("heartbeat.sleep_most", old.sleep_most == new.sleep_most),
+            ("stripe", old.stripe == new.stripe),
         ] {
             if !same {
                 tracing::warn!(key, "needs a restart; the old value stays");
@@ -153,6 +162,7 @@ impl Hub {
             heartbeat: old.heartbeat,
             lapse_factor: old.lapse_factor,
             sleep_most: old.sleep_most,
+            stripe: old.stripe.clone(),
             ..new
         };
         self.core().reload(&kept);

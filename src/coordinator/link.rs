@@ -21,13 +21,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::claims;
 use super::core::{Outgoing, Wanted};
 use super::hub::Hub;
 use super::metrics::Metrics;
 use super::serve::Peer;
 use super::store::writer::NotKept;
 use super::store::{Change, GatewayRecord, Outcome};
+use super::{claims, trade};
 use crate::config::coordinator::Terminals;
 use crate::host::clock;
 use crate::logic::limit::charge;
@@ -38,7 +38,7 @@ use crate::wire::gateway::{FromGateway, ToGateway};
 use crate::wire::hello::{Challenge, Hello, LinkNonce, Proof, Role, Verdict};
 use crate::wire::notice::{Notice, SignedNotice};
 use crate::wire::sign::{random, service_id};
-use crate::wire::terminal::{FromTerminal, Heartbeat, ToTerminal};
+use crate::wire::terminal::{FromTerminal, Heartbeat, PurchaseView, ToTerminal};
 use crate::wire::{MAX_FRAME, VERSION, cbor};
 
 /// For each step of the opening, and for a peer to take what is sent.
@@ -487,6 +487,25 @@ fn answer(
         }
         FromTerminal::Taken { message } => {
             hub.core().message_taken(key, None, message, now);
+            None
+        }
+        FromTerminal::Tariffs { request, service } => Some(match hub.core().tariffs(&service) {
+            Ok(tariffs) => ToTerminal::Tariffs { request, service, tariffs: tariffs.to_vec() },
+            Err(refusal) => ToTerminal::Refused { refusal, request },
+        }),
+        FromTerminal::Buy { want, tariff, request, service } => {
+            let refusal = hub.core().buy(key, &service, tariff, want, Some(request), now).err()?;
+            Metrics::count(&hub.metrics.refused, "buy");
+            Some(ToTerminal::Refused { refusal, request })
+        }
+        FromTerminal::Pay { code, means, purchase } => {
+            let refusal = trade::pay(hub, Some(key), purchase, means, code, now).err()?;
+            let view = hub.core().purchase_view(&purchase)?;
+            Some(ToTerminal::Purchase(Box::new(PurchaseView { refusal: Some(refusal), ..view })))
+        }
+        FromTerminal::Decline { purchase } => {
+            // Nothing is there to be declined any more: as good.
+            let _ = hub.core().decline(Some(key), purchase, now);
             None
         }
         FromTerminal::Heartbeat(_) => None,

@@ -20,11 +20,10 @@ mod identity;
 mod link;
 mod messages;
 mod metrics;
-// Driven by nothing yet.
-#[allow(dead_code, unused_imports)]
 mod payments;
 mod serve;
 mod store;
+mod trade;
 mod vouchers;
 
 use std::net::SocketAddr;

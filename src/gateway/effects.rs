@@ -446,6 +446,8 @@ impl Gateway {
         };
         let used = used.or_else(|| self.low_mark(quota)).unwrap_or(quota);
         self.tell(&Event::Low { grant, station, quota, left: quota.saturating_sub(used) });
+        #[cfg(feature = "trade")]
+        self.tell_coordinator_low(grant);
     }
 
     fn admission(&self, station: MacAddr, grant: &Grant, now: BootTime) -> Admission {
@@ -585,6 +587,8 @@ impl Gateway {
             upstream::Action::Give(grants) => {
                 input(grants::Input::Give { grants, origin: Origin::Coordinator })
             }
+            #[cfg(feature = "trade")]
+            upstream::Action::Bid(bid) => self.answer_bid(&bid),
             upstream::Action::MakeCode { grant, seq } => self.make_code(*grant, seq, now),
             upstream::Action::Take { grant, incarnation, cause } => {
                 input(grants::Input::Take { grant, incarnation: Some(incarnation), cause });
@@ -666,6 +670,8 @@ impl Gateway {
             name: self.settings.name.clone(),
             beacon: None,
             service: self.service,
+            #[cfg(feature = "trade")]
+            tariffs: self.settings.shop.tariffs(),
             networks,
             announced: self.beacons.iter().flat_map(|beacons| beacons.announcer.on_air()).collect(),
         };

@@ -12,6 +12,8 @@
 mod adopt;
 mod associations;
 mod beacon;
+#[cfg(feature = "trade")]
+mod bids;
 mod code_findings;
 mod codes;
 mod denials;

@@ -327,6 +327,8 @@ impl Agent {
             }
             // Whatever people are told changes nothing here: `logic/inbox.rs`.
             Input::Heard(ToTerminal::Push { .. }) => {}
+            // What is sold is not bought by itself.
+            Input::Heard(ToTerminal::Tariffs { .. } | ToTerminal::Purchase(_)) => {}
             Input::Associated => self.associated(now),
             Input::AccessLost => self.access_lost(now),
             Input::AssociationFailed(why) => self.association_failed(why, now),

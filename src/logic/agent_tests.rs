@@ -418,6 +418,10 @@ impl Run {
                     }
                     FromTerminal::Heartbeat(_) => self.check(false, "heartbeats are beats"),
                     FromTerminal::Taken { .. } => self.check(false, "messages are the inbox's"),
+                    FromTerminal::Tariffs { .. }
+                    | FromTerminal::Buy { .. }
+                    | FromTerminal::Pay { .. }
+                    | FromTerminal::Decline { .. } => self.check(false, "nothing is bought by itself"),
                 }
             }
             Action::Join { request, .. } => {

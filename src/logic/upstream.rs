@@ -29,6 +29,8 @@ use crate::wire::hello::LinkNonce;
 use crate::wire::notice::{NoticeBody, NoticeReader, SignedNotice};
 #[cfg(feature = "messages")]
 use crate::wire::push::SignedMessage;
+#[cfg(feature = "trade")]
+use crate::wire::trade::Bid;
 
 /// Reports on their way at a time.
 const WINDOW: usize = 64;
@@ -75,6 +77,9 @@ pub enum Action {
     },
     /// Grants of the coordinator.
     Give(Vec<GrantSpec>),
+    /// A terminal wants to buy.
+    #[cfg(feature = "trade")]
+    Bid(Box<Bid>),
     /// A grant that asks for a code. [`Input::CodeAnswered`] says that the answer was given.
     MakeCode {
         /// What is granted.
@@ -300,6 +305,8 @@ impl Upstream {
                 self.actions.push_back(Action::SayHolds { unless: Some(digest) });
             }
             NoticeBody::Desired { part, parts, answer, grants } => self.desired(part, parts, answer, grants),
+            #[cfg(feature = "trade")]
+            NoticeBody::Bid(bid) => self.actions.push_back(Action::Bid(bid)),
             #[cfg(feature = "messages")]
             NoticeBody::Push { valid, message: signed } => {
                 let valid = valid.into();

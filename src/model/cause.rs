@@ -80,4 +80,12 @@ impl Refusal {
     pub fn new(word: &str, sentence: impl Into<String>) -> Self {
         Self { word: word.to_owned(), sentence: sentence.into() }
     }
+
+    /// As somebody else may have written it, for people and logs: a word and one short line.
+    pub fn shown(&self) -> Self {
+        let word: String =
+            self.word.chars().filter(|char| matches!(char, 'a'..='z' | '-')).take(32).collect();
+        let plain = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+        Self { word, sentence: self.sentence.chars().map(plain).take(400).collect() }
+    }
 }

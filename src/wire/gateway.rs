@@ -4,6 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::notice::SignedNotice;
 use super::sign::short_hash;
+#[cfg(feature = "trade")]
+use super::trade::BidAnswer;
+#[cfg(feature = "trade")]
+use crate::model::PurchaseId;
+#[cfg(feature = "trade")]
+use crate::model::trade::Tariff;
 use crate::model::{
     Area, BeaconEpoch, BeaconSecret, Bssid, Credential, GrantId, GrantsDigest, Incarnation, MacAddr, Refusal,
     Report, SealedCode, ServiceId, Ssid, Traffic,
@@ -44,6 +50,20 @@ pub enum FromGateway {
         number: u64,
         /// What was freed.
         report: Report,
+    },
+    /// The answer to a bid.
+    #[cfg(feature = "trade")]
+    Bid {
+        /// What the owner says.
+        answer: BidAnswer,
+        /// Of the bid.
+        purchase: PurchaseId,
+    },
+    /// Few bytes of a grant are left.
+    #[cfg(feature = "trade")]
+    Low {
+        /// Which.
+        grant: GrantId,
     },
     /// A terminal has a message of the coordinator. Said again when the coordinator says the message again.
     #[cfg(feature = "messages")]
@@ -91,6 +111,10 @@ pub struct Announce {
     pub beacon: Option<BeaconReport>,
     /// Its service id.
     pub service: ServiceId,
+    /// What is sold here; nothing: access is given.
+    #[cfg(feature = "trade")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tariffs: Vec<Tariff>,
     /// Its networks.
     pub networks: Vec<SharedNetwork>,
     /// Access points whose beacons carry its element now: who has not heard it there was not near, or at a twin.
@@ -253,6 +277,8 @@ mod tests {
                 name: "Corner".into(),
                 beacon: None,
                 service: ServiceId([1; 16]),
+                #[cfg(feature = "trade")]
+                tariffs: vec![],
                 networks: vec![network.clone(), open, other],
                 announced: Vec::new(),
             }),
@@ -268,12 +294,23 @@ mod tests {
                 }),
                 service: ServiceId([1; 16]),
                 announced: network.bssids.clone(),
+                #[cfg(feature = "trade")]
+                tariffs: vec![crate::model::trade::Tariff {
+                    id: "taste".parse().unwrap(),
+                    limits: Default::default(),
+                    pricing: crate::model::trade::Pricing::Free,
+                    rounding: Default::default(),
+                }],
                 networks: vec![network],
             }),
             FromGateway::Acknowledge { seq: 4 },
             FromGateway::Holds { digest: GrantsDigest([0; 16]) },
             FromGateway::Presence(presence),
             FromGateway::Evicted { number: 1, report },
+            #[cfg(feature = "trade")]
+            FromGateway::Bid { answer: BidAnswer::Asked, purchase: PurchaseId([4; 16]) },
+            #[cfg(feature = "trade")]
+            FromGateway::Low { grant: GrantId([4; 16]) },
             #[cfg(feature = "messages")]
             FromGateway::Taken { message: MessageId([5; 16]), terminal: PublicKey([6; 32]) },
         ]

@@ -11,6 +11,8 @@ use super::hello::LinkNonce;
 #[cfg(feature = "messages")]
 use super::push::SignedMessage;
 use super::sign::{BadSignature, Domain, Identity, verify};
+#[cfg(feature = "trade")]
+use super::trade::Bid;
 #[cfg(feature = "messages")]
 use crate::model::MessageId;
 use crate::model::{
@@ -87,6 +89,9 @@ pub enum NoticeBody {
         /// The grants of this part.
         grants: Vec<GrantSpec>,
     },
+    /// A terminal wants to buy; answered by an offer or a refusal. Not durable: said again on every link until it is.
+    #[cfg(feature = "trade")]
+    Bid(Box<Bid>),
     /// Something for terminals. Not durable: said again on every link until the gateway says who has it.
     #[cfg(feature = "messages")]
     Push {

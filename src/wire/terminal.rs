@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::beacon::HeardBeacon;
 use super::directory::SignedDirectory;
 use super::push::SignedMessage;
+use super::trade::SignedFee;
+use crate::model::trade::{Means, PurchaseState, Tariff, TariffId, Want};
 use crate::model::{
-    Bssid, Cause, Credential, DirectoryVersion, Incarnation, MacAddr, MessageId, Millis, Offer, Refusal,
-    Region, SealedCode, ServiceId, SessionId, Ssid,
+    Bssid, Cause, Credential, DirectoryVersion, Incarnation, Link, MacAddr, MessageId, Millis, Offer,
+    PublicKey, PurchaseId, Refusal, Region, SealedCode, Secret, ServiceId, SessionId, Ssid,
 };
 
 /// From terminal to coordinator.
@@ -47,6 +49,39 @@ pub enum FromTerminal {
         request: u64,
         /// The address under which the terminal will be on that network.
         station: MacAddr,
+    },
+    /// What is sold at a gateway.
+    Tariffs {
+        /// Comes back in the answer.
+        request: u64,
+        /// Which gateway.
+        service: ServiceId,
+    },
+    /// Access under a tariff; answered by [`ToTerminal::Purchase`], again whenever it stands otherwise.
+    Buy {
+        /// How much.
+        want: Want,
+        /// Under which tariff.
+        tariff: TariffId,
+        /// Comes back in the first answer.
+        request: u64,
+        /// At which gateway.
+        service: ServiceId,
+    },
+    /// The person consents to the offer.
+    Pay {
+        /// Of a voucher.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Secret>,
+        /// How it is paid.
+        means: Means,
+        /// Which purchase.
+        purchase: PurchaseId,
+    },
+    /// The person does not.
+    Decline {
+        /// Which purchase.
+        purchase: PurchaseId,
     },
     /// Still here. Sent on a link of its own time; the latest counts.
     Heartbeat(Heartbeat),
@@ -103,6 +138,17 @@ pub enum ToTerminal {
     },
     /// The answer to `Join`: the gateway admits the station; this opens its network.
     Joined(Joined),
+    /// The answer to `Tariffs`.
+    Tariffs {
+        /// Of the request.
+        request: u64,
+        /// Of which gateway.
+        service: ServiceId,
+        /// As the gateway announced them; what counts is its offer.
+        tariffs: Vec<Tariff>,
+    },
+    /// How a purchase stands, whenever that changes, and all that are not over when a link stands.
+    Purchase(Box<PurchaseView>),
     /// A request that was not fulfilled.
     Refused {
         /// Why, with the numbers that decided it.
@@ -158,6 +204,29 @@ pub struct Candidate {
     pub service: ServiceId,
 }
 
+/// How a purchase stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurchaseView {
+    /// Where it is paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Link>,
+    /// What is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<SignedFee>,
+    /// Where it stands.
+    pub state: PurchaseState,
+    /// By whose key the offer is signed.
+    pub gateway: PublicKey,
+    /// Why not, or why the last try to pay failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+    /// Of the request, in the first answer to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// Which.
+    pub purchase: PurchaseId,
+}
+
 /// A session that stands, and what opens its network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
@@ -185,7 +254,7 @@ pub struct Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{OfferedKey, PublicKey, Secret, Signature};
+    use crate::model::{OfferedKey, Signature};
     use crate::wire::cbor::{decode, encode, is_deterministic};
 
     const BSSID: Bssid = Bssid(MacAddr([2, 0, 0, 0, 0, 9]));

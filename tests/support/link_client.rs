@@ -298,7 +298,8 @@ impl Gateway {
         // On the air, where it announces anything.
         let announced = if beacon.is_some() { network.bssids.clone() } else { Vec::new() };
         let networks = vec![network];
-        let announce = Announce { area, name: "Corner".into(), beacon, service, networks, announced };
+        let name = "Corner".into();
+        let announce = Announce { area, name, beacon, service, tariffs: vec![], networks, announced };
         self.socket.send(&FromGateway::Announce(announce)).await;
     }
 

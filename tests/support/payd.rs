@@ -204,8 +204,8 @@ impl Payd {
         self.state().sessions.iter().filter(|session| session.purchase == purchase).count()
     }
 
-    /// Webhooks that come in now.
-    pub fn due(&self) -> Vec<Webhook> {
+    /// Webhooks that come in now, signed at this second of 1970.
+    pub fn due(&self, at: u64) -> Vec<Webhook> {
         let mut state = self.state();
         let (now, misbehaviour) = (state.now, state.misbehaviour);
         let (due, later) = std::mem::take(&mut state.webhooks).into_iter().partition(|(at, ..)| *at <= now);
@@ -218,7 +218,7 @@ impl Payd {
             _ => {}
         }
         let secret = if misbehaviour == Misbehaviour::OldKey { OLD_SECRET } else { WEBHOOK_SECRET };
-        let at = if misbehaviour == Misbehaviour::OldClock { now - 3600 } else { now };
+        let at = if misbehaviour == Misbehaviour::OldClock { at - 3600 } else { at };
         due.into_iter().map(|(_, _, body)| signed(secret, at, body.to_string().into_bytes())).collect()
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{Core, Entry, Gateway, State};
-use crate::coordinator::store::{Change, GatewayRecord};
+use crate::coordinator::store::{Change, GatewayRecord, Outcome};
 use crate::host::clock;
 use crate::logic::beacon::Slots;
 use crate::logic::session::{Input, Policy, Sight};
@@ -24,6 +24,7 @@ use crate::wire::directory::DirectoryPart;
 use crate::wire::gateway::{Announce, BY_CODE, CodeAnswer, FromGateway, Presence, grants_digest};
 use crate::wire::notice::NoticeBody;
 use crate::wire::sign::{random, service_id};
+use crate::wire::trade::MOST_TARIFFS;
 
 /// Most of what is not durable that waits for one gateway.
 const REPLIES: usize = 4096;
@@ -71,7 +72,7 @@ pub enum Misbehaviour {
     #[error("the service id is not that of the key")]
     WrongService,
     /// More than anybody has.
-    #[error("at most 64 networks with 256 access points")]
+    #[error("at most 64 networks with 256 access points, and 32 tariffs")]
     TooMuch,
     /// It acknowledges what was not sent.
     #[error("an acknowledgement of what was not sent")]
@@ -274,6 +275,14 @@ impl Core {
                 self.message_taken(terminal, Some(key), message, now);
                 Ok(())
             }
+            FromGateway::Bid { answer, purchase } => {
+                self.bid_answered(&key, purchase, answer, now);
+                Ok(())
+            }
+            FromGateway::Low { grant } => {
+                self.grant_low(&key, &grant, now);
+                Ok(())
+            }
         }
     }
 
@@ -287,7 +296,7 @@ impl Core {
             return Err(Misbehaviour::WrongService);
         }
         let bssids: usize = announce.networks.iter().map(|network| network.bssids.len()).sum();
-        if announce.networks.len() > NETWORKS || bssids > BSSIDS {
+        if announce.networks.len() > NETWORKS || bssids > BSSIDS || announce.tariffs.len() > MOST_TARIFFS {
             return Err(Misbehaviour::TooMuch);
         }
         // It counts for this link only, and its secret is not for the store.
@@ -318,6 +327,7 @@ impl Core {
                 self.input(index, Input::GatewayUp, now);
             }
             self.tell_gateway_messages(key, now);
+            self.ask_again(&key);
         }
         Ok(())
     }
@@ -385,13 +395,17 @@ impl Core {
         let (mut granted, mut over) = (Vec::new(), Vec::new());
         for body in done.into_values() {
             match body {
-                NoticeBody::Grant(spec) => granted.extend(self.session_of(&key, &spec.id, spec.incarnation)),
+                NoticeBody::Grant(spec) => {
+                    granted.extend(self.session_of(&key, &spec.id, spec.incarnation));
+                    self.grant_enforced(&key, &spec, now);
+                }
                 NoticeBody::Evict { grant, incarnation, .. } => {
                     over.extend(self.session_of(&key, &grant, incarnation));
                 }
                 NoticeBody::Inquire { .. }
                 | NoticeBody::Renew { .. }
                 | NoticeBody::Desired { .. }
+                | NoticeBody::Bid(_)
                 | NoticeBody::Push { .. }
                 | NoticeBody::Withdraw { .. } => {}
             }
@@ -470,7 +484,8 @@ impl Core {
     fn digest(&self, key: &PublicKey) -> GrantsDigest {
         grants_digest(self.wanted(key).map(|entry| {
             let station = if entry.by_code { BY_CODE } else { entry.station };
-            (entry.grant, entry.machine.incarnation(), station, None)
+            let quota = self.sold_bytes(entry.terminal, entry.gateway);
+            (entry.grant, entry.machine.incarnation(), station, quota)
         }))
     }
 
@@ -534,7 +549,12 @@ impl Core {
         });
         let freed = report.freed();
         tracing::debug!(gateway = %service_id(key), grant = %report.grant, %cause, ?freed, "evicted");
-        self.submit(Change::Report { gateway: key, report, over: session }, move |core, outcome, _| {
+        let (grant, moved) = (report.grant, report.moved.total_bytes());
+        self.submit(Change::Report { gateway: key, report, over: session }, move |core, outcome, now| {
+            // One that was kept before was counted before.
+            if outcome == Ok(Outcome::Done) {
+                core.grant_used(&grant, moved, cause, now);
+            }
             if outcome.is_ok() {
                 core.reply(&key, Outgoing::ReportTaken(number));
             }

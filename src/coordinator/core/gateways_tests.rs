@@ -142,6 +142,7 @@ impl Scene {
             name: "Corner".into(),
             beacon: None,
             service: service_id(GATEWAY),
+            tariffs: vec![],
             networks: vec![network],
             announced: vec![],
         }));

@@ -13,6 +13,7 @@
 mod gateways;
 mod messages;
 mod terminals;
+mod trade;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -83,6 +84,7 @@ pub struct Core {
     closing: bool,
     over: Vec<u32>,
     post: Post,
+    trade: trade::Trade,
 }
 
 /// One session with what belongs to it.
@@ -165,6 +167,7 @@ impl Core {
             closing: false,
             over: Vec::new(),
             post: messages::book(),
+            trade: trade::Trade::new(),
         };
         core.limit_joins(settings);
         core
@@ -202,6 +205,9 @@ impl Core {
             self.restore_session(record, now);
         }
         self.restore_messages(loaded.messages, now);
+        for record in loaded.purchases {
+            self.restore_deal(record, now);
+        }
     }
 
     fn restore_session(&mut self, record: SessionRecord, now: BootTime) {
@@ -270,6 +276,7 @@ impl Core {
             self.settle(index, now);
         }
         self.over = over;
+        self.tick_trade(now);
         self.post.handle_timeout(now);
         self.settle_post(now);
         self.log_brake();
@@ -463,6 +470,8 @@ impl Core {
                 let mut spec = self.spec(entry);
                 let session = record(entry, incarnation);
                 let bssid = entry.bssid;
+                let (grant, terminal) = (entry.grant, entry.terminal);
+                self.remember_grant(grant, terminal, gateway);
                 let joining = self.entry_mut(index).and_then(|entry| entry.joining.as_mut());
                 if let Some(offer) = joining.and_then(|joining| joining.offer.take()) {
                     spec.code = Some(Box::new(CodeAsk::Make { bssid, offer }));
@@ -614,7 +623,7 @@ impl Core {
             id: entry.grant,
             code: entry.by_code.then(|| Box::new(CodeAsk::Made)),
             lease: Some(Millis::from(self.lease)),
-            quota: None,
+            quota: self.sold_bytes(entry.terminal, entry.gateway),
             holder: Holder::Terminal { key: entry.terminal, session: entry.id },
             station: entry.station,
             incarnation: entry.machine.incarnation(),

@@ -78,6 +78,7 @@ impl Core {
         // It is offered again what it may not have got by the link before.
         self.post_input(post::Input::Gone(key), now);
         self.terminals.insert(key, Terminal { link: self.links, sender });
+        self.tell_purchases(&key);
         Some((self.links, receiver))
     }
 
@@ -194,6 +195,7 @@ impl Core {
             return Err(Refusal::new("beacon-missing", sentence));
         }
         self.was_near(&gateway, bssid, beacon.as_ref(), now)?;
+        self.check_paid(terminal, gateway)?;
         if self.writer.is_full() {
             return Err(not_kept());
         }
@@ -356,12 +358,8 @@ impl Core {
         let Some(entry) = self.entry_mut(index) else { return };
         let Some(request) = entry.joining.take().map(|joining| joining.request) else { return };
         let terminal = entry.terminal;
-        let word: String =
-            refusal.word.chars().filter(|char| matches!(char, 'a'..='z' | '-')).take(32).collect();
-        let plain = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
-        let sentence: String = refusal.sentence.chars().map(plain).take(400).collect();
         self.metrics(|metrics| Metrics::count(&metrics.refused, "no-code"));
-        self.tell_refused(terminal, request, Refusal::new(&word, sentence));
+        self.tell_refused(terminal, request, refusal.shown());
     }
 
     pub(super) fn tell_gateway_silent(&mut self, index: u32, waited: Duration) {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::http::{Base, Client};
 use super::{BadWebhook, Event, Intent, Port, PortError, Started, unsure};
+use crate::config::coordinator as config;
 use crate::logic::trade::purchase::Observation;
 use crate::model::trade::{Currency, Money};
 use crate::model::{Link, PurchaseId, Refusal, Secret, unhex};
@@ -90,6 +91,13 @@ impl Stripe {
         return_url: Link,
     ) -> Result<Self, String> {
         Ok(Self { client: Client::new(base, authorities)?, key, webhook_secrets, return_url })
+    }
+
+    /// As it is configured.
+    pub fn configured(settings: &config::Stripe) -> Result<Self, String> {
+        let config::Stripe { base, authorities, key, webhook_secrets, return_url } = settings;
+        let base = Base::parse(base).ok_or("not the address of a provider")?;
+        Self::new(base, authorities, key.clone(), webhook_secrets.clone(), return_url.clone())
     }
 
     async fn ask(
@@ -192,13 +200,13 @@ impl Port for Stripe {
 
     async fn observe(&self, purchase: PurchaseId, reference: Option<&str>) -> Result<Observation, PortError> {
         match reference {
-            None => Ok(Observation::Unknown),
+            None => Err(unsure("the page is not known")),
             Some(reference) => self.session(reference).await?.observation(purchase),
         }
     }
 
     async fn refund(&self, purchase: PurchaseId, reference: Option<&str>) -> Result<Observation, PortError> {
-        let Some(reference) = reference else { return Ok(Observation::Unknown) };
+        let Some(reference) = reference else { return Err(unsure("the page is not known")) };
         let session = self.session(reference).await?;
         let intent = match (session.observation(purchase)?, &session.payment_intent) {
             (Observation::Settled(_), Some(PaymentIntent::Whole { id, .. } | PaymentIntent::Id(id))) => id,

@@ -69,6 +69,7 @@ fn what_was_applied_is_there(open: Open<'_>, dir: &Path) {
         name: "Corner".into(),
         beacon: None,
         service: ServiceId([4; 16]),
+        tariffs: vec![],
         networks: vec![],
         announced: vec![],
     };

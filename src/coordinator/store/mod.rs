@@ -169,7 +169,8 @@ pub enum Change {
         /// Joins whose eviction was among them: removed.
         over: Vec<(SessionId, Incarnation)>,
     },
-    /// A gateway's report; kept once for each join of a grant. Sessions that it ends are removed.
+    /// A gateway's report; kept once for each join of a grant, [`Outcome::NoMatch`] if it was kept before. Sessions that it
+    /// ends are removed.
     Report {
         /// The gateway.
         gateway: PublicKey,

@@ -333,7 +333,7 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Store
             if let Some((session, incarnation)) = over {
                 forget(transaction, *session, *incarnation)?;
             }
-            Ok(Outcome::Done)
+            matched(new)
         }
         Change::Push { record } => {
             let insert = "INSERT INTO message(id, body, expires) VALUES(?1, ?2, ?3)";

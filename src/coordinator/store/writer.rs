@@ -38,7 +38,6 @@ enum Job {
     Change(Box<Change>, Done),
     Session(SessionId, Box<dyn FnOnce(Option<SessionRecord>) + Send>),
     Reports(PublicKey, u32, Box<dyn FnOnce(Vec<Report>) + Send>),
-    #[allow(dead_code)]
     Purchase(PurchaseId, Box<dyn FnOnce(Option<Record>) + Send>),
     Ledger(PublicKey, u64, u32, Box<dyn FnOnce(Vec<Entry>) + Send>),
     Stop,
@@ -122,7 +121,6 @@ impl Writer {
     }
 
     /// Reads one purchase as it is kept.
-    #[allow(dead_code)]
     pub fn purchase(&self, id: PurchaseId, done: impl FnOnce(Option<Record>) + Send + 'static) {
         drop(self.jobs.send(Job::Purchase(id, Box::new(done))));
     }

@@ -277,7 +277,8 @@ impl Purchase {
                 }
             }
             (Paying, Input::Started(reference)) => {
-                if self.record.reference.as_ref() != Some(&reference) {
+                // Only the first name counts: money that came under another one would be looked for in vain.
+                if self.record.reference.is_none() {
                     self.record.reference = Some(reference);
                     self.keep(Vec::new());
                     self.actions.push_back(Action::Tell);
@@ -523,11 +524,11 @@ impl Purchase {
         match (self.record.state, means) {
             (State::Requested, _) => self.actions.push_back(Action::Ask),
             (State::Paying, Some(means)) => {
-                // A voucher's code is not kept: only the first try has it.
-                let first = self.polls == 0 && self.record.reference.is_none();
-                match first || (means == Means::Stripe && self.record.reference.is_none()) {
+                // Begun again after a restart, the buyer is shown the same page. A voucher's code is not kept: only the first
+                // try has it.
+                match self.polls == 0 {
                     true => self.actions.push_back(Action::Start(means)),
-                    false => self.actions.push_back(Action::Observe(means)),
+                    false => self.observe(),
                 }
                 self.poll_later(now);
             }
@@ -557,8 +558,12 @@ impl Purchase {
     }
 
     fn observe(&mut self) {
-        if let Some(means) = self.record.means {
-            self.actions.push_back(Action::Observe(means));
-        }
+        let Some(means) = self.record.means else { return };
+        let unnamed = self.record.state == State::Paying && self.record.reference.is_none();
+        // What was begun and has no name is begun again: that is how its name is learned.
+        self.actions.push_back(match means == Means::Stripe && unnamed {
+            true => Action::Start(means),
+            false => Action::Observe(means),
+        });
     }
 }
