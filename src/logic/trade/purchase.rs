@@ -200,6 +200,7 @@ impl Purchase {
         let mut purchase = Self::bare(record, patience);
         purchase.keep(Vec::new());
         purchase.enter(now, 0);
+        purchase.actions.push_back(Action::Tell);
         purchase
     }
 
