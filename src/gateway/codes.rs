@@ -32,6 +32,11 @@ pub(super) struct ToRead {
 }
 
 impl ToRead {
+    /// Whether hostapd is told anything.
+    pub fn says_anything(&self) -> bool {
+        !(self.bsses.is_empty() && self.accounts.is_empty())
+    }
+
     /// Lets each BSS read its file, and forget cached keys; all at once, for one that hangs takes its time.
     pub async fn carry_out(self) -> Untold {
         let Self { hostapd, bsses, accounts, unwritten, passwords } = self;

@@ -141,6 +141,8 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
             gateway.presence.get(target.station).map(|found| found.bsses.clone()).unwrap_or_default()
         })
         .collect();
+    let again: Vec<(MacAddr, u16)> =
+        targets.iter().map(|(target, _)| (target.station, target.cause.reason_code())).collect();
     let mut ends = Box::pin(async move {
         let ends = targets.iter().zip(&known).map(async |((target, _), known)| {
             let answers = associations.end(target.station, known, target.cause.reason_code()).await;
@@ -148,18 +150,26 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
         });
         join_all(ends).await
     });
-    // Said before the file is written, which takes longer than the air. Who is back sooner than hostapd has read the
-    // file is sent away by that, and until then the kernel knows nobody of that address.
+    // Said before the file is written, which takes longer than the air. Until hostapd has read the file, who is back by a
+    // key that has ended, or one cached from it, is let in by hostapd and by nobody else.
     let ended = (&mut ends).now_or_never();
     let codes_end = gateway.write_codes(crate::host::clock::now());
+    let associations = Associations::of(gateway);
     later(gateway, wave, Step::Association, async move {
         let mut outcomes = match ended {
             Some(ended) => ended,
             None => ends.await,
         };
+        let is_said = codes_end.says_anything();
         if let Some(why) = codes_end.carry_out().await.anywhere() {
             for (_, outcome) in &mut outcomes {
                 *outcome = StepOutcome::Failed { why: why.clone() };
+            }
+        }
+        if is_said {
+            let nowhere = BTreeSet::new();
+            for (station, reason) in again {
+                associations.end(station, &nowhere, reason).await;
             }
         }
         outcomes

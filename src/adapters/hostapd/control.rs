@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::error::HostapdError;
-use super::{BssInfo, StationInfo, codec};
+use super::{BssInfo, StationInfo, StationState, codec};
 use crate::adapters::wpa_ctrl::{Command, CtrlError, Reply, WpaCtrl, WpaEvents};
 use crate::model::{Few, MacAddr};
 use crate::wire::interworking::Interworking;
@@ -265,8 +265,9 @@ impl Session {
         let was_present = match is_known {
             true => true,
             false => match self.station(station).await? {
-                Some(found) => found.state.is_present(),
-                None => return Ok(false),
+                Some(found) if found.state != StationState::default() => found.state.is_present(),
+                // Or it is on its way out.
+                Some(_) | None => return Ok(false),
             },
         };
         let command = Command::new("DEAUTHENTICATE").mac(station).set("reason", reason);
