@@ -218,6 +218,7 @@ async fn serve(mut gateway: Gateway, tell: mpsc::UnboundedSender<Told>) {
             NoticeBody::Evict { grant, .. } => tell_of(grant, What::Evict),
             NoticeBody::Renew { .. }
             | NoticeBody::Desired { .. }
+            | NoticeBody::Bid(_)
             | NoticeBody::Push { .. }
             | NoticeBody::Withdraw { .. } => {}
         }
