@@ -29,14 +29,14 @@ const SIZES: [(&str, u64); 9] = [
 ];
 const RATES: [(&str, u64); 3] = [("kbit", 1000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000)];
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TradeFragment {
     answer: Option<Answer>,
     offer_valid: Option<Span>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TariffFragment {
     id: String,
@@ -53,7 +53,7 @@ pub(super) struct TariffFragment {
     time_most: Option<Span>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SliceFragment {
     bytes: Option<String>,

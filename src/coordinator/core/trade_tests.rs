@@ -110,6 +110,7 @@ impl World {
             beacon: None,
             service: service_id(key),
             tariffs: vec![tariff()],
+            announced: Vec::new(),
             networks: vec![network],
         }));
         world
