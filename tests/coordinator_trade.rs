@@ -52,6 +52,7 @@ async fn seller(coordinator: &Coordinator) -> (Gateway, Identity) {
         beacon: None,
         service: service_id(gateway.key),
         tariffs: vec![tariff()],
+        announced: Vec::new(),
         networks: vec![network],
     };
     gateway.socket.send(&FromGateway::Announce(announce)).await;
