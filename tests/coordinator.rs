@@ -616,10 +616,15 @@ async fn the_api_wants_its_token_and_does_what_its_document_says() {
         [
             "/v1/claims",
             "/v1/gateways",
+            "/v1/gateways/{service}/ledger",
             "/v1/gateways/{service}/policy",
             "/v1/gateways/{service}/reports",
+            "/v1/gateways/{service}/tariffs",
             "/v1/messages",
             "/v1/messages/{message}",
+            "/v1/purchases",
+            "/v1/purchases/{purchase}",
+            "/v1/purchases/{purchase}/payment",
             "/v1/sessions",
             "/v1/sessions/{session}"
         ]
