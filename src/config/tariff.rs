@@ -168,7 +168,7 @@ mod tests {
     use super::super::gateway::Settings;
 
     fn shop(text: &str) -> Result<Settings, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(file.path(), format!("[[network]]\ninterface = \"br0\"\n{text}")).unwrap();
         let path: &Path = file.path();
         super::super::gateway::load(path).map_err(|error| error.to_string())

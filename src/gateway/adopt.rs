@@ -127,7 +127,7 @@ mod tests {
         for (word, wanted) in asked {
             let text =
                 format!("network = [{{ interface = \"br-guest\" }}]\nenforcement.layout = \"{word}\"\n");
-            let path = dir.path().join(word);
+            let path = dir.path().join(word).with_extension("toml");
             std::fs::write(&path, text).unwrap();
             let settings = crate::config::gateway::load(&path).unwrap();
             for kernel in 0..8_u8 {
