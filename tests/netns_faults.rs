@@ -70,7 +70,8 @@ fn what_hostapd_cannot_put_on_the_air_is_named_and_the_rest_is_there() {
             false => Some(b"OK\n"),
         });
         let more = "vendor_elements = \"dd0700112233445566\"\n\
-                    [interworking]\nnetwork = \"test\"\nvenue_url = \"http://a.b\"\n";
+                    [interworking]\nnetwork = \"test\"\nvenue_url = \"http://a.b\"\n\
+                    [enforcement]\nvisitors = \"together\"\n";
         let gateway = Gateway::start(&lab, more);
         let last = if refused == "SET vendor_elements" { refused } else { "UPDATE_BEACON" };
         wait_until("the last command about it", SOON, || {
