@@ -280,7 +280,7 @@ impl Gateway {
                 self.unpin_stations(
                     &left.filter(|station| self.grants.of_station(*station).is_none()).gather(),
                 );
-                let next = now + self.snapshot_every();
+                let next = now + self.snapshot_every(grants.iter().any(|(_, grant)| grant.quota.is_some()));
                 self.snapshot_at = Some(self.snapshot_at.map_or(next, |at| at.min(next)));
             }
             Err(error) => self.kernel_refused(&error, now),
@@ -361,7 +361,9 @@ impl Gateway {
             Ok(quotas) => {
                 for (grant, quota) in quotas {
                     if quota.used >= quota.limit {
-                        self.grants.handle_input(grants::Input::Spent { grant }, now);
+                        if self.is_used_up(grant, now) {
+                            self.grants.handle_input(grants::Input::Spent { grant }, now);
+                        }
                     } else if self.low_mark(quota.limit).is_some_and(|mark| quota.used >= mark) {
                         self.grants.handle_input(grants::Input::Low { grant }, now);
                     }
@@ -478,16 +480,16 @@ impl Gateway {
         }
     }
 
-    /// How old the figures are at most from which counters go on after a foreign flush.
-    fn snapshot_every(&self) -> Duration {
-        let limited = || self.grants.enforced().any(|(_, grant)| grant.quota.is_some());
-        if !self.nft.owned() && limited() { SNAPSHOT_OF_QUOTAS } else { SNAPSHOT_EVERY }
+    /// How old the figures are at most from which counters go on after a foreign flush. `limited`: some have a quota.
+    fn snapshot_every(&self, limited: bool) -> Duration {
+        if limited && !self.nft.owned() { SNAPSHOT_OF_QUOTAS } else { SNAPSHOT_EVERY }
     }
 
     /// Looks at what the kernel has counted.
     pub fn snapshot(&mut self, now: BootTime) {
         self.remember_figures();
-        self.snapshot_at = Some(now + self.snapshot_every());
+        let limited = self.grants.enforced().any(|(_, grant)| grant.quota.is_some());
+        self.snapshot_at = Some(now + self.snapshot_every(limited));
     }
 
     /// Keeps in mind what the kernel has counted.

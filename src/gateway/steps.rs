@@ -103,17 +103,19 @@ fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let conntrack = gateway.conntrack.clone();
     let dhcp = gateway.dhcp.clone();
     later(gateway, wave, Step::Flows, async move {
-        let mut theirs = Vec::new();
-        for (target, known) in &targets {
-            let mut addresses: Vec<IpAddr> = known.addresses.iter().map(|(ip, _)| *ip).collect();
-            if !addresses.iter().any(|ip| ip.is_ipv4() && is_forwarded(ip)) {
-                // Whoever was silent before this daemon began has left only a lease.
-                let leased = dhcp.leased_to(target.station).await.unwrap_or_default();
-                addresses.extend(
-                    leased.into_iter().filter(|ip| !known.addresses.iter().any(|(own, _)| own == ip)),
-                );
+        let mut theirs: Vec<(&Target, Vec<IpAddr>)> = targets
+            .iter()
+            .map(|(target, known)| (target, known.addresses.iter().map(|(ip, _)| *ip).collect()))
+            .collect();
+        // Whoever was silent before this daemon began has left only a lease.
+        let unknown = |addresses: &[IpAddr]| !addresses.iter().any(|ip| ip.is_ipv4() && is_forwarded(ip));
+        if theirs.iter().any(|(_, addresses)| unknown(addresses)) {
+            let leased = dhcp.leased().await.unwrap_or_default();
+            for (target, addresses) in theirs.iter_mut().filter(|(_, addresses)| unknown(addresses)) {
+                let own = leased.iter().filter(|(mac, ip)| *mac == target.station && !addresses.contains(ip));
+                let own: Vec<IpAddr> = own.map(|(_, ip)| *ip).collect();
+                addresses.extend(own);
             }
-            theirs.push((target, addresses));
         }
         let all = theirs.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect();
         match conntrack.free(all).await {

@@ -79,14 +79,13 @@ impl Dhcp {
         .await
     }
 
-    /// The addresses that are leased to a station: IPv4 by its MAC address, IPv6 where its DUID was made from that.
-    pub async fn leased_to(&self, station: MacAddr) -> Result<Vec<IpAddr>, DhcpError> {
+    /// Every address that is leased, and to which station: IPv6 where its DUID was made from its MAC address.
+    pub async fn leased(&self) -> Result<Vec<(MacAddr, IpAddr)>, DhcpError> {
         let path = self.lease_file.clone();
         on_the_side(&self.turns, move || {
             let leases = Leases::parse(&read_whole(&path)?);
-            let v4 = leases.v4.iter().filter(|lease| lease.mac == station).map(|lease| lease.ip.into());
-            let v6 =
-                leases.v6.iter().filter(|lease| lease.mac() == Some(station)).map(|lease| lease.ip.into());
+            let v4 = leases.v4.iter().map(|lease| (lease.mac, lease.ip.into()));
+            let v6 = leases.v6.iter().filter_map(|lease| Some((lease.mac()?, lease.ip.into())));
             Ok(v4.chain(v6).collect())
         })
         .await
