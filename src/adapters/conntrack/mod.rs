@@ -4,7 +4,8 @@
 //! and, in the same datagram, one lookup that shows it gone. For a few IPv4 addresses the kernel deletes by the
 //! address itself where it can, which is soonest (`plan.rs`). Such a delete does not say how many it deleted: that
 //! is by how much the table shrank meanwhile, and flows of others that begin or end in those milliseconds are in
-//! it. A second walk by the same addresses shows them gone: it deletes what it finds.
+//! it. It is answered when the whole table was walked. What a station began goes first: a late packet on its way to
+//! the station is then tracked as a flow that somebody else began, and those go second.
 //!
 //! A link-local, multicast or loopback address is not forwarded. Its flows are freed if a walk passes them, but
 //! cause none: they end at this machine, and by themselves.
@@ -17,7 +18,7 @@ mod error;
 mod plan;
 mod requests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub use self::plan::is_forwarded;
 use self::codec::{Answer, End, Family, Flow, Key};
 use self::plan::{Filter, Plan};
 use self::requests::{Requests, refused, socket_error};
-use crate::model::Gather;
+use crate::model::{Few, Gather};
 
 /// Deletes and lookups in one datagram: their answers fit the receive buffer.
 const FREED_AT_ONCE: usize = 64;
@@ -51,7 +52,7 @@ pub struct Freed {
     /// How many flows of each address were deleted; addresses without any are not here. A flow between two of the
     /// addresses is its originator's. Flows that ended by themselves meanwhile are not counted, where each was
     /// deleted by itself.
-    pub per_address: BTreeMap<IpAddr, u32>,
+    pub per_address: Few<IpAddr, u32>,
     /// How many of the flows that were found the table still holds, or holds again, after their deletion.
     pub left: u32,
 }
@@ -185,7 +186,7 @@ impl Table {
                 pending = pending.saturating_sub(1);
                 match (answer, flows.get(n as usize)) {
                     (Answer::Result(0), Some((address, _))) => {
-                        *freed.per_address.entry(*address).or_default() += 1;
+                        *freed.per_address.get_or_insert_with(*address, || 0) += 1;
                     }
                     (Answer::Flow(_), None) => freed.left += 1,
                     // It ended by itself, or is gone as it should.
@@ -302,16 +303,12 @@ fn filtered(
     Ok(found)
 }
 
-/// Deletes the flows of IPv4 addresses by the kernel's filter, and once more what it then finds. How many of each;
-/// `None`: this kernel cannot.
-fn deleted(
-    requests: &mut Requests,
-    v4: &[Ipv4Addr],
-) -> Result<Option<BTreeMap<IpAddr, u32>>, ConntrackError> {
-    let mut deleted = BTreeMap::new();
+/// Deletes the flows of IPv4 addresses by the kernel's filter. How many of each; `None`: this kernel cannot.
+fn deleted(requests: &mut Requests, v4: &[Ipv4Addr]) -> Result<Option<Few<IpAddr, u32>>, ConntrackError> {
+    let mut deleted = Few::default();
     let mut before = entries(requests)?;
     // Originators first: a flow between two of the addresses counts for its originator.
-    for end in [End::Originator, End::Responder, End::Originator, End::Responder] {
+    for end in [End::Originator, End::Responder] {
         for address in v4 {
             let seq = requests.numbers(1);
             requests.send(&codec::delete_of(*address, end, seq))?;
@@ -322,7 +319,7 @@ fn deleted(
             }
             let after = entries(requests)?;
             if let Some(fewer @ 1..) = before.checked_sub(after) {
-                *deleted.entry((*address).into()).or_default() += fewer;
+                *deleted.get_or_insert_with((*address).into(), || 0) += fewer;
             }
             before = after;
         }
