@@ -161,7 +161,7 @@ impl Gateway {
 
     /// A station has left; the last one may have been sent away by a hostapd that reads its configuration again.
     pub fn beacons_left(&mut self, bss: String, now: BootTime) {
-        if !self.presence.stations().any(|(_, station)| station.bsses.contains(&bss)) {
+        if !self.presence.stations().any(|(_, station)| station.bsses.contains_key(&bss)) {
             self.isolate_stations(&bss);
             self.beacons_input(Input::Emptied(bss), now);
         }

@@ -184,7 +184,7 @@ impl Drive {
             code_files: Vec::new(),
             code_files_at: None,
             unwritten: Vec::new(),
-            isolated: running.isolated,
+            isolated: running.isolated.into_iter().map(|index| (index, ())).gather(),
             denials: Denials::resume(&running.denied),
             #[cfg(feature = "wpa3")]
             passwords: Passwords::resume(running.passwords),
@@ -195,7 +195,7 @@ impl Drive {
             pinned: BTreeSet::new(),
             pending: FuturesUnordered::new(),
             waves: Few::default(),
-            waiting: BTreeMap::new(),
+            waiting: Few::default(),
             events: broadcast::channel(EVENTS_KEPT).0,
             restored: 0,
             dropped: 0,
@@ -431,7 +431,7 @@ impl Drive {
             }
             // It may have left meanwhile.
             Done::Identified { bss, station, identity }
-                if gateway.presence.get(station).is_some_and(|found| found.bsses.contains(&bss)) =>
+                if gateway.presence.get(station).is_some_and(|found| found.bsses.contains_key(&bss)) =>
             {
                 let key = key_id(identity.as_deref());
                 gateway.listings.came(&bss, station, By::Key(key));
@@ -466,7 +466,7 @@ impl Drive {
                 let known: BTreeSet<MacAddr> = gateway
                     .presence
                     .stations()
-                    .filter(|(_, found)| found.bsses.contains(&bss))
+                    .filter(|(_, found)| found.bsses.contains_key(&bss))
                     .map(|(station, _)| station)
                     .gather();
                 for station in here.difference(&known).copied() {

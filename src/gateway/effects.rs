@@ -132,7 +132,7 @@ pub(super) struct Gateway {
     /// Files that codes cannot be written to, and why.
     pub unwritten: Vec<(PathBuf, String)>,
     /// Ports of bridges that the gateway keeps apart, and others did not: by index.
-    pub isolated: BTreeSet<u32>,
+    pub isolated: Few<u32, ()>,
     /// Addresses that BSSes refuse, because who has them is here with a code.
     pub denials: Denials,
     /// Codes as passwords of WPA3.
@@ -147,7 +147,7 @@ pub(super) struct Gateway {
     /// What each wave frees, as it was when the wave began.
     pub waves: Few<u64, BTreeMap<GrantId, Known>>,
     /// Who waits for the end of an eviction.
-    pub waiting: BTreeMap<GrantId, Vec<Reply>>,
+    pub waiting: Few<GrantId, Vec<Reply>>,
     pub events: broadcast::Sender<Arc<[u8]>>,
     pub restored: u64,
     pub dropped: u64,
@@ -709,8 +709,8 @@ impl Gateway {
     fn isolate_ports(&mut self) {
         let (settings, world) = (&self.settings, &self.world);
         let apart = settings.visitors == Visitors::Apart;
-        self.isolated.retain(|index| world.name(*index).is_some());
-        let over = self.isolated.iter().filter(|index| !apart || !world.is_shared(settings, **index));
+        self.isolated.retain(|index, ()| world.name(*index).is_some());
+        let over = self.isolated.keys().filter(|index| !apart || !world.is_shared(settings, **index));
         let mut ports: Vec<(u32, bool)> = over.map(|index| (*index, false)).collect();
         if apart {
             let served = self.presence.bsses().keys().map(|bss| world.joined(settings, bss));
@@ -719,8 +719,8 @@ impl Gateway {
         for (index, isolated) in ports {
             let name = self.world.name(index).unwrap_or_default().to_owned();
             self.running_changed |= match isolated {
-                true => self.isolated.insert(index),
-                false => self.isolated.remove(&index),
+                true => self.isolated.insert(index, ()).is_none(),
+                false => self.isolated.remove(&index).is_some(),
             };
             let rtnetlink = self.rtnetlink;
             self.pending.push(Box::pin(async move {
@@ -755,7 +755,7 @@ impl Gateway {
             super::persist::Kept::new(grant, used, moved, now)
         });
         let messages = self.messages.kept(now);
-        let isolated = self.isolated.clone();
+        let isolated = self.isolated.keys().copied().collect();
         let denied = self.denials.ours();
         #[cfg(feature = "wpa3")]
         let passwords = self.passwords.kept();

@@ -3,7 +3,6 @@
 //! Flash wears out, so grants are written seldom ([`Pace`]), atomically, with a checksum and the copy before
 //! kept. What only a restart of the daemon must not lose lies in the runtime directory, in memory.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -176,7 +175,7 @@ pub struct Running {
     pub messages: Vec<KeptMessage>,
     /// Ports of bridges that are kept apart by us, and not by somebody else.
     #[serde(default)]
-    pub isolated: BTreeSet<u32>,
+    pub isolated: Vec<u32>,
     /// Addresses that BSSes refuse because we said so: `BSS address`.
     #[serde(default)]
     pub denied: Vec<String>,

@@ -234,11 +234,11 @@ impl Gateway {
     /// As whom the terminal of a grant is told something.
     fn audiences(&self, grant: &Grant) -> Vec<Audience> {
         let found = grant.station.and_then(|station| self.presence.get(station));
-        let by_hostapd = found.into_iter().flat_map(|found| &found.bsses);
+        let by_hostapd = found.into_iter().flat_map(|found| found.bsses.keys());
         let named = by_hostapd.filter_map(|bss| self.presence.bsses().get(bss)).map(|bss| bss.ssid.clone());
         let places = found
             .into_iter()
-            .flat_map(|found| found.bsses.iter().chain(&found.ports).chain(found.addresses.values()));
+            .flat_map(|found| found.bsses.keys().chain(&found.port).chain(found.addresses.values()));
         let configured = places
             .filter_map(|name| self.world.index(name))
             .filter_map(|index| self.world.network_of(&self.settings, index))

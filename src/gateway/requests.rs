@@ -194,7 +194,7 @@ impl Gateway {
             Ok(grant) => grant,
             Err(refusal) => return reply.refuse(refusal),
         };
-        self.waiting.entry(grant.id).or_default().push(reply);
+        self.waiting.get_or_insert_with(grant.id, Vec::new).push(reply);
         let input = match target {
             Target::Station(station) => grants::Input::TakeStation { station, cause: Cause::Owner },
             Target::Grant(id) => grants::Input::Take { grant: id, incarnation: None, cause: Cause::Owner },

@@ -42,8 +42,8 @@ impl Gateway {
     pub fn station_rows(&mut self) -> Vec<StationRow> {
         let enforced = self.look();
         let rows = self.presence.stations().map(|(mac, found)| {
-            let bss = found.bsses.first().and_then(|name| self.presence.bsses().get(name));
-            let interface = [found.bsses.first(), found.ports.first(), found.addresses.values().next()];
+            let bss = found.bsses.keys().next().and_then(|name| self.presence.bsses().get(name));
+            let interface = [found.bsses.keys().next(), found.port.as_ref(), found.addresses.values().next()];
             StationRow {
                 mac,
                 interface: interface.into_iter().flatten().next().cloned().unwrap_or_default(),

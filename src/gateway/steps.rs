@@ -90,7 +90,7 @@ fn enforcement(gateway: &mut Gateway, wave: u64, targets: &[Target], now: BootTi
 }
 
 fn known(gateway: &Gateway, station: MacAddr) -> Known {
-    let present = gateway.presence.get(station).into_iter().flat_map(|found| &found.addresses);
+    let present = gateway.presence.get(station).into_iter().flat_map(|found| found.addresses.iter());
     let present = present.map(|(ip, interface)| (*ip, interface.as_str()));
     let addresses = present
         .chain(gateway.former.of(station))
@@ -140,7 +140,11 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
     let known: Vec<BTreeSet<String>> = targets
         .iter()
         .map(|(target, _)| {
-            gateway.presence.get(target.station).map(|found| found.bsses.clone()).unwrap_or_default()
+            gateway
+                .presence
+                .get(target.station)
+                .map(|found| found.bsses.keys().cloned().gather())
+                .unwrap_or_default()
         })
         .collect();
     let again: Vec<(MacAddr, u16)> =
@@ -297,7 +301,7 @@ pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
             Default::default()
         }
     };
-    let seen = gateway.presence.get(station).is_some_and(|found| !found.ports.is_empty());
+    let seen = gateway.presence.get(station).is_some_and(|found| found.port.is_some());
     let associations = Associations::of(gateway);
     gateway.pending.push(Box::pin(async move {
         let answers = associations.look(station).await;

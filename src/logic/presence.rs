@@ -144,12 +144,12 @@ pub struct Bss {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Station {
     /// BSSes that it is associated with.
-    pub bsses: BTreeSet<String>,
-    /// Bridge ports behind which it was heard.
-    pub ports: BTreeSet<String>,
+    pub bsses: Few<String, ()>,
+    /// The bridge port behind which it was heard last.
+    pub port: Option<String>,
     /// Its addresses, with the interface of each.
-    pub addresses: BTreeMap<IpAddr, String>,
-    pinned: BTreeSet<IpAddr>,
+    pub addresses: Few<IpAddr, String>,
+    pinned: Few<IpAddr, ()>,
 }
 
 /// Who is here.
@@ -178,7 +178,7 @@ impl Presence {
                 if self.bsses.remove(&bss).is_none() {
                     return;
                 }
-                let there: Vec<MacAddr> = self.with(|station| station.bsses.contains(&bss));
+                let there: Vec<MacAddr> = self.with(|station| station.bsses.contains_key(&bss));
                 for station in there {
                     self.handle_input(Input::Disassociated { bss: bss.clone(), station });
                 }
@@ -186,14 +186,13 @@ impl Presence {
             }
             Input::Associated { bss, station } => {
                 self.trace(station, bss.clone(), |found| {
-                    found.bsses.insert(bss);
+                    found.bsses.insert(bss, ());
                 });
             }
             Input::Bridged { port, station } => {
                 self.trace(station, port.clone(), |found| {
                     // A station is behind one port; the bridge says the newest.
-                    found.ports.clear();
-                    found.ports.insert(port);
+                    found.port = Some(port);
                 });
             }
             Input::Neighbour { interface, station, ip } => self.neighbour(interface, station, ip),
@@ -201,7 +200,7 @@ impl Presence {
                 found.bsses.remove(&bss);
             }),
             Input::Unbridged { port, station } => self.untrace(station, port.clone(), |found| {
-                found.ports.remove(&port);
+                found.port.take_if(|own| *own == port);
             }),
             Input::NeighbourGone { interface, ip } => {
                 let Some(station) = self.holders.remove(&(interface.clone(), ip)) else { return };
@@ -215,8 +214,8 @@ impl Presence {
                 self.remembering = true;
                 self.held.append(&mut self.holders);
                 for station in self.stations.values_mut() {
-                    station.ports.clear();
-                    station.addresses.clear();
+                    station.port = None;
+                    station.addresses = Few::default();
                 }
             }
             Input::Remembered => {
@@ -285,9 +284,9 @@ impl Presence {
         });
         let most = if ip.is_ipv4() { MOST_V4 } else { MOST_V6 };
         let Some(found) = self.stations.get_mut(&station) else { return };
-        let pinned = found.pinned.iter().filter(|pin| pin.is_ipv4() == ip.is_ipv4()).count();
+        let pinned = found.pinned.keys().filter(|pin| pin.is_ipv4() == ip.is_ipv4()).count();
         if pinned < most && !self.pins.contains_key(&ip) {
-            found.pinned.insert(ip);
+            found.pinned.insert(ip, ());
             self.pins.insert(ip, station);
             self.actions.push_back(Action::Pin(ip, station));
         }
@@ -318,12 +317,12 @@ impl Presence {
         strike(found);
         // An address alone is no presence where hostapd or a bridge could bear witness: the neighbour table
         // keeps entries of stations that left.
-        let here = !found.bsses.is_empty() || !found.ports.is_empty() || !found.addresses.is_empty();
+        let here = !found.bsses.is_empty() || found.port.is_some() || !found.addresses.is_empty();
         if here || self.remembering {
             return;
         }
         let pinned = std::mem::take(&mut found.pinned);
-        pinned.into_iter().for_each(|ip| self.unpin(ip, station));
+        pinned.into_iter().for_each(|(ip, ())| self.unpin(ip, station));
         self.stations.remove(&station);
         self.actions.push_back(Action::Gone { station, interface });
     }

@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    BootId, Cause, CodeAsk, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal, Report,
+    BootId, Cause, CodeAsk, Few, Gather, GrantId, GrantSpec, GrantsDigest, Incarnation, PublicKey, Refusal,
+    Report,
 };
 #[cfg(feature = "messages")]
 use crate::model::{Message, MessageId};
@@ -147,7 +148,7 @@ pub struct Upstream {
     reader: Option<NoticeReader>,
     shares: Option<Announce>,
     seq: u64,
-    reports: BTreeMap<u64, Report>,
+    reports: Few<u64, Report>,
     next_report: u64,
     /// Notices whose code is being made.
     making: BTreeSet<u64>,
@@ -161,13 +162,13 @@ pub struct Upstream {
 struct Parts {
     answer: u64,
     of: u32,
-    found: BTreeMap<u32, Vec<GrantSpec>>,
+    found: Few<u32, Vec<GrantSpec>>,
 }
 
 impl Upstream {
     /// For this gateway in this run, with the coordinator that has this key.
     pub fn new(coordinator: PublicKey, gateway: PublicKey, boot: BootId, memory: Memory) -> Self {
-        let reports: BTreeMap<u64, Report> = (1..).zip(memory.reports).gather();
+        let reports: Few<u64, Report> = (1..).zip(memory.reports).gather();
         let next_report = reports.len() as u64 + 1;
         Self {
             coordinator,
@@ -322,7 +323,7 @@ impl Upstream {
 
     fn desired(&mut self, part: u32, of: u32, answer: u64, grants: Vec<GrantSpec>) {
         if self.parts.as_ref().is_none_or(|parts| parts.answer != answer || parts.of != of) {
-            self.parts = Some(Parts { answer, of, found: BTreeMap::new() });
+            self.parts = Some(Parts { answer, of, found: Few::default() });
         }
         let Some(parts) = &mut self.parts else { return };
         if part >= of {
@@ -343,7 +344,7 @@ impl Upstream {
         {
             let over = self.over();
             let is_over = |spec: &GrantSpec| over.get(&spec.id).is_some_and(|last| *last >= spec.incarnation);
-            let wanted = parts.found.into_values().flatten().filter(|spec| !is_over(spec));
+            let wanted = parts.found.into_iter().flat_map(|(_, grants)| grants).filter(|spec| !is_over(spec));
             self.actions.push_back(Action::Want(wanted.collect()));
         }
     }
@@ -368,10 +369,11 @@ impl Upstream {
         if self.reader.is_none() {
             return;
         }
-        let under_way = self.reports.range(..self.sent_below).count();
+        let under_way = self.reports.keys().take_while(|number| **number < self.sent_below).count();
         let next: Vec<(u64, Report)> = self
             .reports
-            .range(self.sent_below..)
+            .iter()
+            .filter(|(number, _)| **number >= self.sent_below)
             .take(WINDOW.saturating_sub(under_way))
             .map(|(number, report)| (*number, report.clone()))
             .collect();

@@ -78,6 +78,11 @@ impl<K: Ord, V> Few<K, V> {
         self.place(key).ok().map(|at| self.0.remove(at).1)
     }
 
+    /// Takes out the entry that comes first.
+    pub fn pop_first(&mut self) -> Option<(K, V)> {
+        (!self.0.is_empty()).then(|| self.0.remove(0))
+    }
+
     /// Keeps those of which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));
@@ -168,6 +173,7 @@ mod tests {
                 prop_assert!(few.iter().eq(&other) && few.len() == other.len());
                 prop_assert_eq!((few.get(&key), few.contains_key(&key)), (other.get(&key), other.contains_key(&key)));
             }
+            prop_assert_eq!(few.pop_first(), other.pop_first());
             few.retain(|key, value| u32::from(*key) < *value % 12);
             other.retain(|key, value| u32::from(*key) < *value % 12);
             prop_assert!(few.into_iter().eq(other));

@@ -1,6 +1,6 @@
 //! The tasks: one that listens to the directory, and one per BSS.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -17,6 +17,7 @@ use super::codec::{self, BssEvent};
 use super::control::{Session, Shared};
 use super::{HostapdError, HostapdEvent};
 use crate::adapters::wpa_ctrl::{Command, DirWatch, WpaEvents};
+use crate::model::Few;
 
 /// Pauses before a socket is tried: it appears before hostapd answers on it. After the last one only another
 /// change of the socket is a reason to try again.
@@ -45,7 +46,7 @@ enum End {
 /// Starts a task for each socket and starts it again when there is a reason. Never ends.
 pub async fn watch_directory(shared: Arc<Shared>, events: UnboundedSender<HostapdEvent>) {
     let mut tasks = JoinSet::new();
-    let mut names: BTreeMap<Id, String> = BTreeMap::new();
+    let mut names: Few<Id, String> = Few::default();
     let mut again: BTreeSet<String> = BTreeSet::new();
     loop {
         let watch = match listen(&shared.directory).await {

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
@@ -24,6 +25,7 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::{Handle, LinkBridgePort, MulticastGroup};
+use tokio::sync::oneshot;
 
 pub use self::error::RtnetlinkError;
 pub use self::neighbours::Deleted;
@@ -293,21 +295,32 @@ async fn on_the_side<T, F>(
 ) -> Result<T, RtnetlinkError>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, RtnetlinkError>>,
+    F: Future<Output = Result<T, RtnetlinkError>> + 'static,
 {
-    blocking(request, move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .map_err(RtnetlinkError::socket(request))?;
-        runtime.block_on(async {
-            let (connection, handle, _) =
-                rtnetlink::new_connection().map_err(RtnetlinkError::socket("opening"))?;
-            tokio::spawn(connection);
-            work(handle).await
-        })
+    let (tell, mut told) = oneshot::channel();
+    let work: Work = Box::new(move |handle| {
+        let work = work(handle);
+        Box::pin(async move { drop(tell.send(work.await)) })
+    });
+    blocking(request, move || connected(request, work)).await?;
+    told.try_recv().map_err(|gone| RtnetlinkError::socket(request)(io::Error::other(gone)))?
+}
+
+/// Boxed: a runtime for each kind of request is four kilobytes of a router's flash.
+type Work = Box<dyn FnOnce(Handle) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+fn connected(request: &'static str, work: Work) -> Result<(), RtnetlinkError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(RtnetlinkError::socket(request))?;
+    runtime.block_on(async {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(RtnetlinkError::socket("opening"))?;
+        tokio::spawn(connection);
+        work(handle).await;
+        Ok(())
     })
-    .await
 }
 
 async fn blocking<T: Send + 'static>(

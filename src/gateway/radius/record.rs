@@ -29,9 +29,9 @@ pub(super) fn of_everything(begins: bool, nas_identifier: &str) -> Vec<Attribute
 pub(super) fn of_place(gateway: &Gateway, station: MacAddr) -> Vec<Attribute> {
     let mut attributes = vec![Attribute::text(number::CALLING_STATION_ID, &station_id(station))];
     let Some(found) = gateway.presence.get(station) else { return attributes };
-    let bss = found.bsses.first();
+    let bss = found.bsses.keys().next();
     // Without a bridge only its addresses say behind which interface it is.
-    let port = bss.or_else(|| found.ports.first()).or_else(|| found.addresses.values().next());
+    let port = bss.or(found.port.as_ref()).or_else(|| found.addresses.values().next());
     let Some(port) = port else { return attributes };
     let known = bss.and_then(|bss| gateway.presence.bsses().get(bss));
     match known.filter(|bss| !bss.ssid.as_bytes().is_empty()) {
