@@ -12,20 +12,34 @@ mod link_client;
 mod payd;
 
 use std::path::Path;
+use std::time::Duration;
 
-use coordinator::{Coordinator, QUICK, control, http, http_with, report, until};
+use coordinator::{Coordinator, QUICK, control, eviction, http, http_with, last_message, report, until};
 use link_client::{Gateway, Terminal, bssid, ssid, station};
 use payd::{KEY, Misbehaviour, Payd, WEBHOOK_SECRET};
 use serde_json::{Value, json};
 use wayleave::model::trade::{FeeOffer, Limits, Means, Pricing, PurchaseState, Rounding, Tariff, Want};
-use wayleave::model::{Cause, Credential, Millis, PurchaseId, Refusal, Secret};
-use wayleave::wire::gateway::{Announce, FromGateway, SharedNetwork};
+use wayleave::model::{
+    Cause, Credential, GrantSpec, GrantsDigest, Millis, PurchaseId, Refusal, Report, Secret, Traffic,
+};
+use wayleave::wire::gateway::{Announce, FromGateway, SharedNetwork, ToGateway};
 use wayleave::wire::ledger::{Row, Verifier};
 use wayleave::wire::notice::NoticeBody;
 use wayleave::wire::sign::{Identity, service_id};
-use wayleave::wire::terminal::{FromTerminal, PurchaseView, ToTerminal};
+use wayleave::wire::terminal::{FromTerminal, Joined, PurchaseView, ToTerminal};
 use wayleave::wire::trade::{BidAnswer, SignedFee};
 
+/// Nobody is silent for long enough.
+const PATIENT: &str = "
+[heartbeat]
+interval = \"1s\"
+lapse_factor = 100
+[patience]
+grant = \"20s\"
+join = \"100s\"
+[limits]
+joins_per_minute = 6000
+";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn tariff() -> Tariff {
@@ -39,11 +53,22 @@ fn tariff() -> Tariff {
 
 /// A gateway that sells.
 async fn seller(coordinator: &Coordinator) -> (Gateway, Identity) {
-    let (mut gateway, identity) = coordinator.gateway(1).await;
+    let identity = Identity::generate();
+    enrol(coordinator, &identity).await;
+    (sells_at(coordinator, &identity, 1).await, identity)
+}
+
+async fn enrol(coordinator: &Coordinator, identity: &Identity) {
+    drop(Gateway::connect(coordinator.door, identity, Some(&coordinator.claim("gateway"))).await.unwrap());
+}
+
+/// One that was enrolled, connected as the access point with this number.
+async fn sells_at(coordinator: &Coordinator, identity: &Identity, number: u8) -> Gateway {
+    let mut gateway = Gateway::connect(coordinator.door, identity, None).await.unwrap();
     let network = SharedNetwork {
         ssid: ssid("cafe"),
         codes: false,
-        bssids: vec![bssid(1)],
+        bssids: vec![bssid(number)],
         credential: Credential::Psk { passphrase: Secret::new("correct horse") },
     };
     let announce = Announce {
@@ -56,7 +81,7 @@ async fn seller(coordinator: &Coordinator) -> (Gateway, Identity) {
         networks: vec![network],
     };
     gateway.socket.send(&FromGateway::Announce(announce)).await;
-    (gateway, identity)
+    gateway
 }
 
 /// Asks for this much; the gateway answers as its owner would.
@@ -70,14 +95,24 @@ async fn offered(
     let service = service_id(gateway.key);
     let buy = FromTerminal::Buy { want, tariff: "volume".parse().unwrap(), request: 77, service };
     terminal.socket.send(&buy).await;
-    let requested = view(terminal).await;
-    assert_eq!((requested.state, requested.request), (PurchaseState::Requested, Some(77)));
+    // Others may be told of as they stand now, once for each step that they went.
+    let requested = loop {
+        let view = view(terminal).await;
+        if view.request == Some(77) {
+            break view;
+        }
+    };
+    assert_eq!(requested.state, PurchaseState::Requested);
     let notice = gateway.notice().await;
     let NoticeBody::Bid(bid) = notice.body else { panic!("{notice:?}") };
     answer(gateway, identity, bid.purchase, &bid.want, bid.terminal).await;
-    let offered = view(terminal).await;
-    assert_eq!(offered.state, PurchaseState::Offered);
-    offered
+    loop {
+        let offered = view(terminal).await;
+        if offered.purchase == requested.purchase {
+            assert_eq!(offered.state, PurchaseState::Offered);
+            return offered;
+        }
+    }
 }
 
 async fn answer(
@@ -107,9 +142,13 @@ async fn answer(
 
 /// How a purchase stands now, said by the coordinator.
 async fn view(terminal: &mut Terminal) -> PurchaseView {
-    match terminal.socket.receive().await {
-        Ok(ToTerminal::Purchase(view)) => *view,
-        other => panic!("{other:?} instead of a purchase"),
+    loop {
+        match terminal.socket.receive().await {
+            Ok(ToTerminal::Purchase(view)) => return *view,
+            // A session that was open at the time.
+            Ok(ToTerminal::Over { .. }) => {}
+            other => panic!("{other:?} instead of a purchase"),
+        }
     }
 }
 
@@ -317,4 +356,119 @@ async fn a_card_is_charged_once_and_webhooks_are_checked() {
     assert_eq!((entries.len(), &entries[0]["occasion"]), (1, &json!("paid")));
     let (status, body) = http(coordinator.door, &bearer(&format!("GET /v1/gateways/{service}/ledger"))).await;
     assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()), (200, Value::from(entries.clone())));
+}
+
+/// Pays with a voucher what was offered, until it is paid.
+async fn pays(dir: &Path, terminal: &mut Terminal, purchase: PurchaseId) {
+    let code = Some(Secret::new(vouchers(dir, "5 EUR", 1).remove(0)));
+    let pay = FromTerminal::Pay { code, means: Means::Voucher, purchase };
+    terminal.socket.send(&pay).await;
+    stands(terminal, PurchaseState::Paid).await;
+}
+
+/// The answer to a join, past what is told of purchases and sessions.
+async fn joined(terminal: &mut Terminal) -> Result<Joined, Refusal> {
+    loop {
+        match terminal.socket.receive().await.unwrap() {
+            ToTerminal::Joined(joined) => return Ok(joined),
+            ToTerminal::Refused { refusal, .. } => return Err(refusal),
+            ToTerminal::Purchase(_) | ToTerminal::Over { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The next notice, which grants; acknowledged.
+async fn grants(gateway: &mut Gateway) -> GrantSpec {
+    let notice = gateway.notice().await;
+    let NoticeBody::Grant(spec) = notice.body.clone() else { panic!("{notice:?}") };
+    gateway.acknowledge(&notice).await;
+    spec
+}
+
+/// The eviction of a grant, carried out; the report says that this much was moved.
+async fn evicts(gateway: &mut Gateway, number: u64, spec: &GrantSpec, moved: u64) {
+    let notice = gateway.notice().await;
+    assert_eq!(eviction(&notice), (Cause::Replaced, spec.id, spec.incarnation));
+    gateway.acknowledge(&notice).await;
+    reports(gateway, number, spec, moved).await;
+}
+
+async fn reports(gateway: &mut Gateway, number: u64, spec: &GrantSpec, moved: u64) {
+    let moved = Traffic { up_bytes: moved, ..Traffic::default() };
+    let report = Report { moved, ..report(Cause::Replaced, spec.id, spec.incarnation) };
+    gateway.socket.send(&FromGateway::Evicted { number, report }).await;
+    assert_eq!(last_message(gateway).await, ToGateway::ReportTaken { number });
+}
+
+/// An owner with two gateways: what was bought at one is good at the other, as far as it was not used.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_what_was_bought_moves_to_another_gateway_of_the_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let identities = [Identity::generate(), Identity::generate(), Identity::generate()];
+    let services = identities.each_ref().map(|identity| service_id(identity.public()).to_string());
+    let more = format!("{PATIENT}[owners]\nanne = [{:?}, {:?}]\n", services[0], services[1]);
+    let coordinator = Coordinator::start(dir.path(), &more);
+    for identity in &identities {
+        enrol(&coordinator, identity).await;
+    }
+    let mut house = sells_at(&coordinator, &identities[0], 1).await;
+    let mut garden = sells_at(&coordinator, &identities[1], 2).await;
+    let _neighbour = sells_at(&coordinator, &identities[2], 3).await;
+    let mut terminal = Terminal::up(coordinator.door, &Identity::generate()).await;
+    until(async || terminal.ask(&[1, 2, 3].map(|number| (bssid(number), "cafe"))).await.len() == 3).await;
+    let offer = offered(&mut house, &identities[0], &mut terminal, 2_000_000).await;
+    pays(dir.path(), &mut terminal, offer.purchase).await;
+
+    // Used first where it was not bought.
+    terminal.want(bssid(2), station(1)).await;
+    let there = grants(&mut garden).await;
+    assert_eq!(there.quota, Some(2_000_000));
+    let access = joined(&mut terminal).await.unwrap();
+    terminal.heartbeat(&access).await;
+    // A neighbour is another owner.
+    terminal.want(bssid(3), station(1)).await;
+    assert_eq!(joined(&mut terminal).await.unwrap_err().word, "not-paid");
+
+    // It moves: the one before ends, and has said what was used before there is a grant.
+    terminal.want(bssid(1), station(1)).await;
+    assert!(house.notice_within(Duration::from_millis(200)).await.is_none(), "the rest is not known");
+    evicts(&mut garden, 1, &there, 600_000).await;
+    let here = grants(&mut house).await;
+    assert_eq!(here.quota, Some(1_400_000));
+    let access = joined(&mut terminal).await.unwrap();
+    terminal.heartbeat(&access).await;
+
+    // The one before cannot be asked: whatever it was told may be used, and more that is bought is not.
+    drop(house);
+    until(async || terminal.ask(&[(bssid(1), "cafe")]).await.is_empty()).await;
+    terminal.want(bssid(2), station(1)).await;
+    assert_eq!(joined(&mut terminal).await.unwrap_err().word, "rest-unknown");
+    let more_of_it = offered(&mut garden, &identities[1], &mut terminal, 1_000_000).await;
+    pays(dir.path(), &mut terminal, more_of_it.purchase).await;
+    terminal.want(bssid(2), station(1)).await;
+    let there = grants(&mut garden).await;
+    assert_eq!(there.quota, Some(1_000_000));
+    let access = joined(&mut terminal).await.unwrap();
+    terminal.heartbeat(&access).await;
+
+    // A restart changes nothing of it.
+    coordinator.stop();
+    let coordinator = Coordinator::start(dir.path(), &more);
+    let mut garden = sells_at(&coordinator, &identities[1], 2).await;
+    let digest = GrantsDigest([0; 16]);
+    garden.socket.send(&FromGateway::Holds { digest }).await;
+    let notice = garden.notice().await;
+    let NoticeBody::Desired { grants: wanted, .. } = &notice.body else { panic!("{notice:?}") };
+    assert_eq!((wanted.len(), wanted[0].id, wanted[0].quota), (1, there.id, Some(1_000_000)));
+
+    // When it says what was used, what nobody used is free, and said where the terminal is.
+    let mut house = sells_at(&coordinator, &identities[0], 1).await;
+    evicts(&mut house, 1, &here, 400_000).await;
+    let raised = grants(&mut garden).await;
+    assert_eq!((raised.id, raised.incarnation, raised.quota), (there.id, there.incarnation, Some(2_000_000)));
+    // Said again, it is no other use; and nobody speaks for another gateway.
+    reports(&mut house, 1, &here, 400_000).await;
+    reports(&mut house, 2, &raised, 2_000_000).await;
+    assert!(garden.notice_within(Duration::from_millis(200)).await.is_none());
 }

@@ -91,7 +91,9 @@ fn what_is_commented_out_holds_without_it() {
     std::fs::write(&path, cards).unwrap();
     let example = coordinator::Settings::load(Path::new("packaging/etc/coordinator.toml")).unwrap();
     let given = coordinator::Settings::load(&path).unwrap();
-    let given = coordinator::Settings { source: example.source.clone(), stripe: None, ..given };
+    assert_eq!(given.owners.len(), 1);
+    let (source, owners) = (example.source.clone(), example.owners.clone());
+    let given = coordinator::Settings { source, owners, stripe: None, ..given };
     assert_eq!(format!("{given:?}"), format!("{example:?}"));
 
     std::fs::write(&path, whole("terminal.toml")).unwrap();

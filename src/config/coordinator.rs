@@ -3,6 +3,7 @@
 //! `packaging/etc/coordinator.toml` is the text for people: every key, what it does, what holds without it;
 //! `tests/examples.rs` holds that true.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 
 use super::duration::Span;
 use super::error::{ConfigError, parse, read};
-use crate::model::{Link, PublicKey, Secret};
+use crate::model::{Link, PublicKey, Secret, ServiceId};
 use crate::wire::claim::CoordinatorAddress;
 
 /// Where the file is, unless the command line says otherwise.
@@ -36,6 +37,8 @@ struct Fragment {
     brake: BrakeFragment,
     #[serde(default)]
     limits: LimitsFragment,
+    #[serde(default)]
+    owners: BTreeMap<String, Vec<String>>,
     stripe: Option<StripeFragment>,
 }
 
@@ -162,6 +165,8 @@ pub struct Settings {
     pub brake: BrakeShare,
     /// Rates and numbers.
     pub limits: Limits,
+    /// Gateways that sell in common, by the name of their owner.
+    pub owners: BTreeMap<String, BTreeSet<ServiceId>>,
     /// A provider of cards; `None`: vouchers only.
     pub stripe: Option<Stripe>,
 }
@@ -226,6 +231,7 @@ impl Settings {
         let patience = fragment.patience;
         let brake = fragment.brake;
         let limits = fragment.limits;
+        let owners = check.owners(fragment.owners)?;
         Ok(Self {
             source: Some(path.to_owned()),
             public,
@@ -300,6 +306,7 @@ impl Settings {
                     10_000,
                 )?,
             },
+            owners,
             stripe,
         })
     }
@@ -361,6 +368,30 @@ impl Check<'_> {
             return Ok(path);
         }
         Err(self.invalid(key, format!("{path:?}"), "a path that begins with /"))
+    }
+
+    /// What was bought at one gateway counts at all of its owner, so each has one owner.
+    fn owners(
+        &self,
+        fragment: BTreeMap<String, Vec<String>>,
+    ) -> Result<BTreeMap<String, BTreeSet<ServiceId>>, ConfigError> {
+        let mut all = BTreeSet::new();
+        let mut owners: BTreeMap<String, BTreeSet<ServiceId>> = BTreeMap::new();
+        for (owner, gateways) in fragment {
+            let key = format!("owners.{owner}");
+            for text in gateways {
+                let allowed =
+                    "service ids of gateways, as `wayleave gateways` shows them: 32 hexadecimal digits";
+                let service: ServiceId =
+                    text.parse().map_err(|_| self.invalid(&key, format!("{text:?}"), allowed))?;
+                if !all.insert(service) {
+                    let found = format!("{service} for the second time");
+                    return Err(self.invalid(&key, found, "each gateway once, with one owner"));
+                }
+                owners.entry(owner.clone()).or_default().insert(service);
+            }
+        }
+        Ok(owners)
     }
 
     fn stripe(&self, fragment: StripeFragment) -> Result<Stripe, ConfigError> {
@@ -450,6 +481,15 @@ mod tests {
             (
                 "public = \"c:1\"\napi_token_file = \"/nonexistent\"",
                 "c.toml:2: api_token_file: found \"/nonexistent\"",
+            ),
+            (
+                "public = \"c:1\"\n[owners]\nanne = [\"x\"]",
+                "c.toml:3: owners.anne: found \"x\"; allowed: service ids",
+            ),
+            (
+                "public = \"c:1\"\n[owners]\nanne = [\"00112233445566778899aabbccddeeff\"]\n\
+                 bob = [\"00112233445566778899aabbccddeeff\"]",
+                "c.toml:4: owners.bob: found 00112233445566778899aabbccddeeff for the second time; allowed: each",
             ),
             ("public = \"c:1\"\n[heartbeet]", "c.toml:2: heartbeet: found an unknown key"),
         ] {

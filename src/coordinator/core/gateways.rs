@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::{Core, Entry, Gateway, State};
-use crate::coordinator::store::{Change, GatewayRecord, Outcome};
+use crate::coordinator::store::{Change, GatewayRecord};
 use crate::host::clock;
 use crate::logic::beacon::Slots;
 use crate::logic::session::{Input, Policy, Sight};
@@ -44,6 +44,8 @@ pub(super) struct GatewayLink {
     /// The highest durable notice handed to it.
     sent: u64,
     announced: bool,
+    /// When it was.
+    announced_at: Option<BootTime>,
     /// Of its beacons, if it has any.
     slots: Option<Slots>,
     replies: VecDeque<Outgoing>,
@@ -91,6 +93,13 @@ impl Misbehaviour {
     }
 }
 
+impl GatewayLink {
+    /// Since when it is good for anything.
+    pub(super) fn announced_at(&self) -> Option<BootTime> {
+        self.announced_at
+    }
+}
+
 impl Core {
     /// Whether this key was enrolled.
     pub fn is_gateway(&self, key: &PublicKey) -> bool {
@@ -135,6 +144,7 @@ impl Core {
             wake: Arc::clone(&wake),
             sent: 0,
             announced: false,
+            announced_at: None,
             slots: None,
             replies: VecDeque::new(),
             owes_desired: false,
@@ -315,6 +325,7 @@ impl Core {
         gateway.record.announce = Some(announce.clone());
         let first = gateway.link.as_mut().is_some_and(|link| {
             link.slots = slots;
+            link.announced_at.get_or_insert(now);
             !std::mem::replace(&mut link.announced, true)
         });
         if changed {
@@ -465,6 +476,7 @@ impl Core {
             return VecDeque::new();
         }
         let wanted: Vec<GrantSpec> = self.wanted(key).map(|entry| self.spec(entry)).collect();
+        wanted.iter().for_each(|spec| self.draw(*key, spec));
         tracing::warn!(gateway = %service_id(*key), grants = wanted.len(), "the gateway holds something else");
         let answer = u64::from_be_bytes(random());
         let mut chunks: Vec<Vec<GrantSpec>> = wanted.chunks(PART).map(<[GrantSpec]>::to_vec).collect();
@@ -484,7 +496,7 @@ impl Core {
     fn digest(&self, key: &PublicKey) -> GrantsDigest {
         grants_digest(self.wanted(key).map(|entry| {
             let station = if entry.by_code { BY_CODE } else { entry.station };
-            let quota = self.sold_bytes(entry.terminal, entry.gateway);
+            let quota = self.sold_bytes(entry.terminal, entry.gateway, entry.join());
             (entry.grant, entry.machine.incarnation(), station, quota)
         }))
     }
@@ -549,13 +561,10 @@ impl Core {
         });
         let freed = report.freed();
         tracing::debug!(gateway = %service_id(key), grant = %report.grant, %cause, ?freed, "evicted");
-        let (grant, moved) = (report.grant, report.moved.total_bytes());
+        let told = report.clone();
         self.submit(Change::Report { gateway: key, report, over: session }, move |core, outcome, now| {
-            // One that was kept before was counted before.
-            if outcome == Ok(Outcome::Done) {
-                core.grant_used(&grant, moved, cause, now);
-            }
             if outcome.is_ok() {
+                core.grant_used(&key, &told, now);
                 core.reply(&key, Outgoing::ReportTaken(number));
             }
         });

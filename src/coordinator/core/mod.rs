@@ -12,6 +12,7 @@
 
 mod gateways;
 mod messages;
+mod owners;
 mod terminals;
 mod trade;
 mod view;
@@ -54,6 +55,8 @@ pub struct Core {
     heartbeat: Duration,
     default_policy: Policy,
     sessions_per_terminal: usize,
+    /// Gateways that sell in common, by the name of their owner.
+    owners: BTreeMap<String, BTreeSet<ServiceId>>,
 
     /// By index of the wheel.
     entries: Vec<Option<Box<Entry>>>,
@@ -118,6 +121,15 @@ struct Joining {
     offer: Option<Offer>,
     /// The answer to it, which nobody here can read. It is told and not kept.
     code: Option<Box<SealedCode>>,
+    /// Whether the join before it stands at the gateway.
+    goes_on: bool,
+}
+
+impl Entry {
+    /// Which join of which grant it is.
+    fn join(&self) -> (GrantId, Incarnation) {
+        (self.grant, self.machine.incarnation())
+    }
 }
 
 /// One gateway.
@@ -144,6 +156,7 @@ impl Core {
             heartbeat: settings.heartbeat,
             default_policy: default_policy(settings),
             sessions_per_terminal: settings.limits.sessions_per_terminal as usize,
+            owners: settings.owners.clone(),
             entries: Vec::new(),
             by_id: HashMap::new(),
             by_pair: HashMap::new(),
@@ -208,6 +221,7 @@ impl Core {
         for record in loaded.purchases {
             self.restore_deal(record, now);
         }
+        self.restore_draws(loaded.draws, now);
     }
 
     fn restore_session(&mut self, record: SessionRecord, now: BootTime) {
@@ -225,6 +239,7 @@ impl Core {
         self.lease = settings.lease;
         self.default_policy = default_policy(settings);
         self.sessions_per_terminal = settings.limits.sessions_per_terminal as usize;
+        self.owners.clone_from(&settings.owners);
         self.brake.set(brake(settings));
         self.limit_joins(settings);
         let gateways: Vec<PublicKey> = self.gateways.keys().copied().collect();
@@ -277,6 +292,7 @@ impl Core {
         }
         self.over = over;
         self.tick_trade(now);
+        self.tick_moving(now);
         self.post.handle_timeout(now);
         self.settle_post(now);
         self.log_brake();
@@ -371,6 +387,7 @@ impl Core {
         }
         self.by_id.remove(&entry.id);
         self.by_grant.remove(&entry.grant);
+        self.trade.draws.over(entry.join(), now);
         // Another session may stand there by now.
         if self.by_pair.get(&(entry.terminal, entry.gateway)) == Some(&index) {
             self.by_pair.remove(&(entry.terminal, entry.gateway));
@@ -467,11 +484,13 @@ impl Core {
         let (id, gateway) = (entry.id, entry.gateway);
         match action {
             Action::Grant(incarnation) => {
-                let mut spec = self.spec(entry);
                 let session = record(entry, incarnation);
-                let bssid = entry.bssid;
-                let (grant, terminal) = (entry.grant, entry.terminal);
-                self.remember_grant(grant, terminal, gateway);
+                let (bssid, join) = (entry.bssid, entry.join());
+                let goes_on = entry.joining.as_ref().is_some_and(|joining| joining.goes_on);
+                self.begin_draw(join, goes_on, now);
+                let Some(entry) = self.entry(index) else { return };
+                let mut spec = self.spec(entry);
+                self.draw(gateway, &spec);
                 let joining = self.entry_mut(index).and_then(|entry| entry.joining.as_mut());
                 if let Some(offer) = joining.and_then(|joining| joining.offer.take()) {
                     spec.code = Some(Box::new(CodeAsk::Make { bssid, offer }));
@@ -623,7 +642,7 @@ impl Core {
             id: entry.grant,
             code: entry.by_code.then(|| Box::new(CodeAsk::Made)),
             lease: Some(Millis::from(self.lease)),
-            quota: self.sold_bytes(entry.terminal, entry.gateway),
+            quota: self.sold_bytes(entry.terminal, entry.gateway, entry.join()),
             holder: Holder::Terminal { key: entry.terminal, session: entry.id },
             station: entry.station,
             incarnation: entry.machine.incarnation(),

@@ -195,7 +195,21 @@ impl Core {
             return Err(Refusal::new("beacon-missing", sentence));
         }
         self.was_near(&gateway, bssid, beacon.as_ref(), now)?;
-        self.check_paid(terminal, gateway)?;
+        let wanted = Wanted { bssid, beacon, station, offer, request };
+        match self.move_here(terminal, gateway, wanted, now)? {
+            Some(wanted) => self.join_at(terminal, gateway, wanted, now),
+            None => Ok(()),
+        }
+    }
+
+    /// The rest of a join: everything but the station is checked.
+    pub(super) fn join_at(
+        &mut self,
+        terminal: PublicKey,
+        gateway: PublicKey,
+        Wanted { bssid, beacon: _, station, offer, request }: Wanted,
+        now: BootTime,
+    ) -> Result<(), Refusal> {
         if self.writer.is_full() {
             return Err(not_kept());
         }
@@ -215,7 +229,8 @@ impl Core {
             let before = std::mem::replace(&mut entry.station, station);
             entry.bssid = bssid;
             entry.by_code = offer.is_some();
-            entry.joining = Some(Box::new(Joining { request, offer, code: None }));
+            let goes_on = entry.machine.state().is_wanted();
+            entry.joining = Some(Box::new(Joining { request, offer, code: None, goes_on }));
             entry.cause = None;
             if self.by_station.get(&(gateway, before)) == Some(&index) {
                 self.by_station.remove(&(gateway, before));
@@ -317,7 +332,7 @@ impl Core {
         self.tell(&terminal, ToTerminal::Over { cause, session, incarnation });
     }
 
-    fn tell_refused(&mut self, terminal: PublicKey, request: u64, refusal: Refusal) {
+    pub(super) fn tell_refused(&mut self, terminal: PublicKey, request: u64, refusal: Refusal) {
         self.tell(&terminal, ToTerminal::Refused { refusal, request });
     }
 

@@ -9,18 +9,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::Core;
+use super::owners::Moving;
 use crate::coordinator::payments::{Intent, PortError, Started};
 use crate::coordinator::store::writer::NotKept;
 use crate::coordinator::store::{Change, Outcome};
 use crate::host::clock;
-use crate::logic::session::Input as SessionInput;
+use crate::logic::trade::draws::Draws;
 use crate::logic::trade::purchase::{Action, Input, Observation, Patience, Purchase, Record, State};
-use crate::model::trade::{Allowance, Means, Money, Tariff, TariffId, Want};
-use crate::model::{
-    BootTime, Cause, GrantId, GrantSpec, Link, PublicKey, PurchaseId, Refusal, Secret, ServiceId,
-};
+use crate::model::trade::{Means, Money, Tariff, TariffId, Want};
+use crate::model::{BootTime, GrantId, Link, PublicKey, PurchaseId, Refusal, Secret, ServiceId};
 use crate::wire::notice::NoticeBody;
-use crate::wire::sign::service_id;
 use crate::wire::terminal::{PurchaseView, ToTerminal};
 use crate::wire::trade::{Bid, BidAnswer, new_purchase_id};
 
@@ -33,18 +31,18 @@ pub(super) const PATIENCE: Patience = Patience {
 };
 /// Purchases of one terminal that nothing was paid for yet.
 const MOST_OPEN: usize = 8;
-/// Grants whose reports are waited for.
-const MOST_GRANTS: usize = 100_000;
 
 /// All purchases of which something is still to come.
 #[derive(Debug)]
 pub(super) struct Trade {
-    deals: BTreeMap<PurchaseId, Deal>,
+    pub(super) deals: BTreeMap<PurchaseId, Deal>,
     deadlines: BTreeSet<(BootTime, PurchaseId)>,
     /// By terminal and gateway.
-    pairs: BTreeMap<(PublicKey, PublicKey), BTreeSet<PurchaseId>>,
-    /// Who used a grant, until its last report.
-    grants: BTreeMap<GrantId, (PublicKey, PublicKey)>,
+    pub(super) pairs: BTreeMap<(PublicKey, PublicKey), BTreeSet<PurchaseId>>,
+    /// What of it is used where.
+    pub(super) draws: Draws,
+    /// Terminals that wait for what they used elsewhere to be known.
+    pub(super) moving: BTreeMap<PublicKey, Moving>,
     runtime: Option<Handle>,
     /// Steps until this run of the program is over, as if the power were lost.
     #[cfg(test)]
@@ -53,8 +51,8 @@ pub(super) struct Trade {
 
 /// One purchase and what belongs to this run only.
 #[derive(Debug)]
-struct Deal {
-    purchase: Purchase,
+pub(super) struct Deal {
+    pub(super) purchase: Purchase,
     /// Of a voucher; never kept.
     code: Option<Secret>,
     /// Where the buyer pays.
@@ -76,7 +74,8 @@ impl Trade {
             deals: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pairs: BTreeMap::new(),
-            grants: BTreeMap::new(),
+            draws: Draws::default(),
+            moving: BTreeMap::new(),
             runtime: Handle::try_current().ok(),
             #[cfg(test)]
             fuse: None,
@@ -84,7 +83,7 @@ impl Trade {
     }
 
     /// One step further; `false`: it ends here.
-    fn step(&mut self) -> bool {
+    pub(super) fn step(&mut self) -> bool {
         #[cfg(test)]
         match &mut self.fuse {
             Some(0) => return false,
@@ -247,7 +246,7 @@ impl Core {
         }
     }
 
-    fn trade_input(&mut self, id: PurchaseId, input: Input, now: BootTime) {
+    pub(super) fn trade_input(&mut self, id: PurchaseId, input: Input, now: BootTime) {
         if let Some(deal) = self.trade.deals.get_mut(&id) {
             deal.purchase.handle_input(input, now);
             self.settle_deal(id, now);
@@ -498,7 +497,7 @@ impl Core {
         else {
             return;
         };
-        for id in self.deals_of(&pair) {
+        for id in self.deals_of(pair.0, pair.1) {
             self.trade_input(id, Input::Low, now);
         }
     }
@@ -511,106 +510,6 @@ impl Core {
         for id in mine {
             if let Some(view) = self.purchase_view(&id) {
                 self.tell(terminal, ToTerminal::Purchase(Box::new(view)));
-            }
-        }
-    }
-
-    fn deals_of(&self, pair: &(PublicKey, PublicKey)) -> Vec<PurchaseId> {
-        self.trade.pairs.get(pair).into_iter().flatten().copied().collect()
-    }
-
-    /// Whether a gateway sells access rather than to give it.
-    fn sells(&self, gateway: &PublicKey) -> bool {
-        let announce = self.gateways.get(gateway).and_then(|gateway| gateway.record.announce.as_ref());
-        announce.is_some_and(|announce| !announce.tariffs.is_empty())
-    }
-
-    /// All that a terminal has bought at a gateway and not used; `None`: nothing.
-    pub(super) fn allowance(&self, terminal: PublicKey, gateway: PublicKey) -> Option<Allowance> {
-        let purchases = self.trade.pairs.get(&(terminal, gateway))?;
-        let deals = purchases.iter().filter_map(|id| self.trade.deals.get(id));
-        deals.filter_map(|deal| deal.purchase.record().left()).reduce(Allowance::and)
-    }
-
-    /// Whether a terminal may join at a gateway, as far as money is concerned.
-    pub(super) fn check_paid(&self, terminal: PublicKey, gateway: PublicKey) -> Result<(), Refusal> {
-        if !self.sells(&gateway) || self.allowance(terminal, gateway).is_some() {
-            return Ok(());
-        }
-        let tariffs = self.tariffs(&service_id(gateway)).map_or(0, <[Tariff]>::len);
-        let sentence = format!("access is sold here, under {tariffs} tariffs, and nothing is bought");
-        Err(Refusal::new("not-paid", sentence))
-    }
-
-    /// What a grant of this pair may move; `None`: it is not limited.
-    pub(super) fn sold_bytes(&self, terminal: PublicKey, gateway: PublicKey) -> Option<u64> {
-        self.allowance(terminal, gateway).and_then(|allowance| allowance.bytes)
-    }
-
-    /// Which pair a grant is of: its last report may come when its session is forgotten.
-    pub(super) fn remember_grant(&mut self, grant: GrantId, terminal: PublicKey, gateway: PublicKey) {
-        if self.trade.pairs.contains_key(&(terminal, gateway)) && self.trade.grants.len() < MOST_GRANTS {
-            self.trade.grants.insert(grant, (terminal, gateway));
-        }
-    }
-
-    /// What has been bought is said again to the gateway of a session that stands; a join says it by itself.
-    fn regrant(&mut self, terminal: PublicKey, gateway: PublicKey, now: BootTime) {
-        let Some(index) = self.by_pair.get(&(terminal, gateway)).copied() else { return };
-        let Some(entry) = self.entry(index).filter(|entry| entry.machine.state().is_wanted()) else { return };
-        let (id, incarnation) = (entry.id, entry.machine.incarnation());
-        if self.check_paid(terminal, gateway).is_err() {
-            return self.input(index, SessionInput::End(Cause::Expired), now);
-        }
-        let (grant, notice) = (entry.grant, NoticeBody::Grant(self.spec(entry)));
-        self.remember_grant(grant, terminal, gateway);
-        let change = Change::Regrant { session: id, incarnation, notice: notice.clone() };
-        self.post(gateway, change, move |core, outcome, _| {
-            // A join that is over meanwhile says what is bought when it comes again.
-            if let Ok(Outcome::Seq(seq)) = outcome {
-                core.posted(gateway, seq, notice);
-            }
-        });
-    }
-
-    /// A gateway enforces a grant: what it was told last is what has been bought by now.
-    pub(super) fn grant_enforced(&mut self, key: &PublicKey, spec: &GrantSpec, now: BootTime) {
-        let crate::model::Holder::Terminal { key: terminal, .. } = spec.holder else { return };
-        let pair = (terminal, *key);
-        if spec.quota != self.sold_bytes(terminal, *key) || !self.trade.pairs.contains_key(&pair) {
-            return;
-        }
-        let deals = self.deals_of(&pair);
-        let state = |core: &Core, id: &PurchaseId| core.trade.deals.get(id).map(|deal| deal.purchase.state());
-        let paid: Vec<_> = deals.iter().filter(|id| state(self, id) == Some(State::Paid)).copied().collect();
-        if paid.is_empty() || !self.trade.step() {
-            return;
-        }
-        for id in &paid {
-            self.trade_input(*id, Input::Granted(clock::calendar()), now);
-        }
-        for id in deals.into_iter().filter(|id| !paid.contains(id)) {
-            self.trade_input(id, Input::Extended, now);
-        }
-    }
-
-    /// A grant is over, and this much was moved under it. Oldest purchases are used first.
-    pub(super) fn grant_used(&mut self, grant: &GrantId, bytes: u64, cause: Cause, now: BootTime) {
-        let Some(pair) = self.trade.grants.remove(grant) else { return };
-        let mut deals: Vec<(u64, PurchaseId, u64)> = Vec::new();
-        for id in self.deals_of(&pair) {
-            let record = self.trade.deals.get(&id).map(|deal| deal.purchase.record());
-            let bytes = record.and_then(|record| Some((record.granted_at?, record.left()?.bytes?)));
-            deals.extend(bytes.map(|(at, left)| (at, id, left)));
-        }
-        deals.sort_unstable();
-        let mut rest = bytes;
-        for (_, id, left) in deals {
-            // The kernel says that it is used up: what the last packet did not fit into is none.
-            let used = if cause == Cause::Quota { left } else { rest.min(left) };
-            rest = rest.saturating_sub(used);
-            if used > 0 {
-                self.trade_input(id, Input::Used(used), now);
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::model::{Bssid, Credential, MacAddr, Millis, Ssid};
 use crate::wire::gateway::{Announce, FromGateway, SharedNetwork};
 use crate::wire::hello::Role;
 use crate::wire::ledger::Verifier;
-use crate::wire::sign::Identity;
+use crate::wire::sign::{Identity, service_id};
 use crate::wire::trade::SignedFee;
 
 const ANNE: PublicKey = PublicKey([2; 32]);

@@ -5,21 +5,23 @@ use std::path::Path;
 
 use super::conformance::{Case, GATEWAY, OTHER, Open, TERMINAL, enrolled, evict, session};
 use super::{Change, Outcome, Store};
+use crate::logic::trade::draws::Draw;
 use crate::logic::trade::purchase::{Record, State};
 use crate::logic::trade::vouchers::Voucher;
 use crate::model::trade::{Account, Means, Money, Occasion, Posting, Want};
-use crate::model::{Incarnation, PublicKey, PurchaseId};
+use crate::model::{GrantId, Incarnation, PublicKey, PurchaseId};
 use crate::wire::ledger::Verifier;
 use crate::wire::voucher::VoucherHash;
 
 /// Every case.
 pub fn all(open: impl Fn(&Path) -> Box<dyn Store>) {
-    let cases: [(&str, Case); 5] = [
+    let cases: [(&str, Case); 6] = [
         ("a purchase and its postings are kept together or not at all", together_or_not),
         ("each gateway has a chain of its own, that holds", chains_hold),
         ("what is over is not loaded, and still there", what_is_over),
         ("a voucher is there as it was kept last; an event is told once", vouchers_and_events),
         ("a grant is said again only to a join that is there", said_again),
+        ("what a join may let through is there until it is counted", draws_until_counted),
     ];
     for (name, case) in cases {
         println!("{name}");
@@ -154,4 +156,24 @@ fn said_again(open: Open<'_>, dir: &Path) {
     let outcomes = store.apply(&[again(1, 1), again(1, 2), again(2, 1)]).unwrap();
     assert_eq!(outcomes, [Outcome::Seq(2), Outcome::NoMatch, Outcome::NoMatch]);
     assert_eq!(store.load().unwrap().outbox.len(), 2);
+}
+
+fn draws_until_counted(open: Open<'_>, dir: &Path) {
+    let mut store = enrolled(open, dir);
+    let draw = |grant: u8, incarnation, bytes| Draw {
+        join: (GrantId([grant; 16]), Incarnation(incarnation)),
+        gateway: GATEWAY,
+        terminal: TERMINAL,
+        bytes,
+        over: None,
+    };
+    for draw in [draw(2, 1, 9), draw(1, 2, 5), draw(1, 1, 7), draw(1, 2, 6)] {
+        assert_eq!(store.apply(&[Change::Draw { draw }]).unwrap(), [Outcome::Done]);
+    }
+    drop(store);
+    let mut store = open(dir);
+    assert_eq!(store.load().unwrap().draws, [draw(1, 1, 7), draw(1, 2, 6), draw(2, 1, 9)]);
+    let drawn = Change::Drawn { joins: vec![draw(1, 1, 0).join, draw(2, 1, 0).join, draw(3, 1, 0).join] };
+    store.apply(&[drawn.clone(), drawn]).unwrap();
+    assert_eq!(store.load().unwrap().draws, [draw(1, 2, 6)]);
 }

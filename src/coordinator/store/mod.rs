@@ -1,4 +1,5 @@
-//! What must survive a restart: gateways, claims, sessions, the outbox, reports, purchases, the ledger. Verbs, not tables.
+//! What must survive a restart: gateways, claims, sessions, the outbox, reports, purchases and where they are used, the
+//! ledger. Verbs, not tables.
 //!
 //! Every [`Change`] of one [`Store::apply`] is made in one transaction, all or none. No rule of the domain
 //! lives in here: the caller names the state that it expects ([`Change::Keep`], [`Change::Evict`]) and the
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 pub use sqlite::Sqlite;
 
 use crate::logic::session::{Policy, State};
+use crate::logic::trade::draws::{Draw, Join};
 use crate::logic::trade::purchase::Record;
 use crate::logic::trade::vouchers::Voucher;
 use crate::model::trade::{Means, Posting};
@@ -215,6 +217,16 @@ pub enum Change {
         /// Seconds since 1970.
         at: u64,
     },
+    /// What a join may let through, before its gateway is told.
+    Draw {
+        /// As it is to be kept.
+        draw: Draw,
+    },
+    /// What these joins let through is counted, or never will be.
+    Drawn {
+        /// Which.
+        joins: Vec<Join>,
+    },
     /// A voucher as it stands now.
     KeepVoucher {
         /// As it is to be kept.
@@ -256,6 +268,8 @@ impl Change {
             | Change::MessageTaken { .. }
             | Change::ForgetMessage { .. }
             | Change::Regrant { .. }
+            | Change::Draw { .. }
+            | Change::Drawn { .. }
             | Change::KeepVoucher { .. }
             | Change::Told { .. }
             | Change::Forget { .. } => false,
@@ -353,6 +367,8 @@ pub struct Loaded {
     pub purchases: Vec<Record>,
     /// By hash.
     pub vouchers: Vec<Voucher>,
+    /// What is not reported, by join.
+    pub draws: Vec<Draw>,
 }
 
 /// What keeps.

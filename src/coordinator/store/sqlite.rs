@@ -28,7 +28,7 @@ use crate::wire::ledger::Entry;
 pub const FILE: &str = "wayleave.db";
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: i64 = 4 << 20;
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 /// Reports kept for each gateway.
 const REPORTS_KEPT: i64 = 10_000;
 
@@ -94,15 +94,17 @@ impl Sqlite {
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(in_use)?;
         match found {
             SCHEMA => {}
-            0..=2 => {
-                let first = match found {
-                    0 => [TABLES, MESSAGES],
-                    1 => [BY_CODE, MESSAGES],
-                    _ => ["", ""],
+            0..=3 => {
+                let lacking = match found {
+                    0 => [TABLES, MESSAGES, sqlite_trade::TABLES],
+                    1 => [BY_CODE, MESSAGES, sqlite_trade::TABLES],
+                    2 => ["", "", sqlite_trade::TABLES],
+                    _ => ["", "", ""],
                 }
                 .concat();
-                let trade = sqlite_trade::TABLES;
-                let make = format!("BEGIN IMMEDIATE; {first} {trade} PRAGMA user_version={SCHEMA}; COMMIT;");
+                let draws = sqlite_trade::DRAWS;
+                let make =
+                    format!("BEGIN IMMEDIATE; {lacking} {draws} PRAGMA user_version={SCHEMA}; COMMIT;");
                 connection.execute_batch(&make).map_err(in_use)?;
             }
             found => return Err(StoreError::Newer { path, found, known: SCHEMA }),
@@ -363,6 +365,8 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Outcome, Store
             }
         }
         Change::Trade { record, postings, at } => sqlite_trade::keep(transaction, record, postings, *at),
+        Change::Draw { draw } => sqlite_trade::keep_draw(transaction, draw),
+        Change::Drawn { joins } => sqlite_trade::forget_draws(transaction, joins),
         Change::KeepVoucher { voucher } => sqlite_trade::keep_voucher(transaction, voucher),
         Change::Told { means, event, now } => sqlite_trade::told(transaction, *means, event, *now),
         Change::Forget { session, incarnation } => forget(transaction, *session, *incarnation),
@@ -524,18 +528,19 @@ mod tests {
         let store = Sqlite::open(dir.path()).unwrap();
         let row = "INSERT INTO session(id, gateway, terminal, station, bssid, grant_id, incarnation, state) \
             VALUES(zeroblob(16), zeroblob(32), zeroblob(32), zeroblob(6), zeroblob(6), zeroblob(16), 1, 'active')";
+        let third = "DROP TABLE draw; PRAGMA user_version=3;";
         let second = "DROP TABLE purchase; DROP TABLE ledger; DROP TABLE voucher; DROP TABLE told; \
                       PRAGMA user_version=2;";
         let first = "ALTER TABLE session DROP COLUMN by_code; DROP TABLE message; DROP TABLE message_taken; \
                      PRAGMA user_version=1;";
-        store.connection.execute_batch(&format!("{row}; {second} {first}")).unwrap();
+        store.connection.execute_batch(&format!("{row}; {third} {second} {first}")).unwrap();
         drop(store);
-        for _ in 0..2 {
+        for earlier in [format!("{third} {second}"), third.to_owned(), String::new()] {
             let mut store = Sqlite::open(dir.path()).unwrap();
             let sessions = store.load().unwrap().sessions;
             assert_eq!(sessions.len(), 1);
             assert!(!sessions[0].by_code && sessions[0].state == State::Active);
-            store.connection.execute_batch(second).unwrap();
+            store.connection.execute_batch(&earlier).unwrap();
         }
     }
 

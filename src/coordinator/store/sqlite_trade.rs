@@ -4,10 +4,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::sqlite::{each, from_cbor, matched, octets, run, signed, to_cbor, unsigned};
 use super::{Loaded, Outcome, StoreError};
+use crate::logic::trade::draws::{Draw, Join};
 use crate::logic::trade::purchase::{Record, State};
 use crate::logic::trade::vouchers::Voucher;
 use crate::model::trade::{Means, Posting};
-use crate::model::{PublicKey, PurchaseId};
+use crate::model::{GrantId, Incarnation, PublicKey, PurchaseId};
 use crate::wire::ledger::{Entry, Head, Link};
 
 /// What schema 2 lacks. Nothing here removes or changes a row of `ledger`.
@@ -20,6 +21,13 @@ CREATE TABLE ledger(
 CREATE TABLE voucher(hash BLOB PRIMARY KEY NOT NULL, body BLOB NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE told(
   means TEXT NOT NULL, event TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(means, event)) WITHOUT ROWID, STRICT;
+";
+
+/// What schema 3 lacks.
+pub(super) const DRAWS: &str = "
+CREATE TABLE draw(
+  grant_id BLOB NOT NULL, incarnation INTEGER NOT NULL, gateway BLOB NOT NULL, terminal BLOB NOT NULL,
+  bytes INTEGER NOT NULL, PRIMARY KEY(grant_id, incarnation)) WITHOUT ROWID, STRICT;
 ";
 
 /// How long events of providers are remembered: longer than any of them repeats one.
@@ -36,6 +44,18 @@ pub(super) fn load(connection: &Connection, loaded: &mut Loaded) -> Result<(), S
     })?;
     each(connection, "SELECT body FROM voucher ORDER BY hash", |row| {
         loaded.vouchers.push(from_cbor("voucher", &row.get::<_, Vec<u8>>(0)?)?);
+        Ok(())
+    })?;
+    let draws =
+        "SELECT grant_id, incarnation, gateway, terminal, bytes FROM draw ORDER BY grant_id, incarnation";
+    each(connection, draws, |row| {
+        loaded.draws.push(Draw {
+            join: (GrantId(octets(row, "draw", 0)?), Incarnation(row.get(1)?)),
+            gateway: PublicKey(octets(row, "draw", 2)?),
+            terminal: PublicKey(octets(row, "draw", 3)?),
+            bytes: unsigned(row, "draw", 4)?,
+            over: None,
+        });
         Ok(())
     })
 }
@@ -128,6 +148,22 @@ fn append(
     let body = to_cbor("ledger", &posting)?;
     let row = params![gateway.0, signed(seq), signed(at), posting.key(), body, previous.0, hash.0];
     run(transaction, insert, row).map(drop)
+}
+
+pub(super) fn keep_draw(transaction: &Transaction<'_>, draw: &Draw) -> Result<Outcome, StoreError> {
+    let (grant, incarnation) = draw.join;
+    let upsert = "INSERT OR REPLACE INTO draw(grant_id, incarnation, gateway, terminal, bytes) VALUES(?1, ?2, ?3, ?4, ?5)";
+    let row = params![grant.0, incarnation.0, draw.gateway.0, draw.terminal.0, signed(draw.bytes)];
+    run(transaction, upsert, row)?;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn forget_draws(transaction: &Transaction<'_>, joins: &[Join]) -> Result<Outcome, StoreError> {
+    for (grant, incarnation) in joins {
+        let delete = "DELETE FROM draw WHERE grant_id=?1 AND incarnation=?2";
+        run(transaction, delete, params![grant.0, incarnation.0])?;
+    }
+    Ok(Outcome::Done)
 }
 
 pub(super) fn keep_voucher(transaction: &Transaction<'_>, voucher: &Voucher) -> Result<Outcome, StoreError> {

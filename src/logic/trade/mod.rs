@@ -1,7 +1,8 @@
-//! Selling access: what an owner answers, how one purchase goes, what vouchers are good for.
+//! Selling access: what an owner answers, how one purchase goes, what of it is used where, what vouchers are good for.
 //!
 //! Read next: [`purchase`], which is drawn there; `docs/trade.md` for people.
 
+pub mod draws;
 pub mod policy;
 pub mod purchase;
 #[cfg(test)]
