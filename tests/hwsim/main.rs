@@ -4,6 +4,9 @@
 //! README of one line, the configurations of its hostapd, and its test. Read next: [`stage`], then `join/mod.rs`.
 #![cfg(all(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 
+#[path = "../support/link_client.rs"]
+#[allow(dead_code, clippy::unwrap_used)]
+mod link_client;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -27,6 +30,7 @@ mod no_control_socket;
 mod odd_names;
 mod push;
 mod radio_off;
+mod roaming;
 mod sae_code;
 mod sealed_code;
 mod silence;

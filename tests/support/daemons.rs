@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::frame::mac_text;
 use super::hostapd::{IDENTITY, PASSWORD};
 use super::lab::{self, Lab};
+use super::netns::Netns;
 use super::proc::Program;
 use super::wait::{SOON, wait_for, wait_until};
 
@@ -62,7 +64,18 @@ impl Gateway {
     /// bridge, `more` is put at the end, within `[hostapd]` until it begins another table.
     #[track_caller]
     pub fn sharing(lab: &Lab, network: &str, more: &str) -> Self {
-        let dir = lab.path().join("gateway");
+        Self::started(&lab.gateway, lab.path(), lab.path().join("gateway"), network, more)
+    }
+
+    /// The same on another router; its files are in `lab.path()/NAME`, hostapd's control sockets in `hostapd` below that.
+    #[track_caller]
+    pub fn on(lab: &Lab, router: &Netns, name: &str, network: &str, more: &str) -> Self {
+        let dir = lab.path().join(name);
+        Self::started(router, &dir, dir.clone(), network, more)
+    }
+
+    #[track_caller]
+    fn started(router: &Netns, beside: &Path, dir: PathBuf, network: &str, more: &str) -> Self {
         std::fs::create_dir_all(dir.join("run")).expect("a directory");
         let config = dir.join("gateway.toml");
         let text = format!(
@@ -72,11 +85,11 @@ impl Gateway {
             state = dir.join("state").display(),
             run = dir.join("run").display(),
             bridge = lab::BRIDGE,
-            hostapd = lab.path().join("hostapd").display(),
-            leases = lab.path().join("dnsmasq.leases").display(),
+            hostapd = beside.join("hostapd").display(),
+            leases = beside.join("dnsmasq.leases").display(),
         );
         std::fs::write(&config, text).expect("a configuration");
-        let netns = lab.gateway.name().to_owned();
+        let netns = router.name().to_owned();
         let program = Program::start("gateway", role(&netns, "gateway", &config));
         let gateway = Self { program, config, socket: dir.join("run/gateway.sock"), netns };
         gateway.wait_until_it_answers();
@@ -233,6 +246,14 @@ impl CoordinatorDaemon {
     pub fn again(&mut self) {
         self.program = Program::start("coordinator", role(&self.netns, "coordinator", &self.config));
         self.wait_until_it_answers();
+    }
+
+    /// Has it read its configuration again, with this at the end; not waited for.
+    #[track_caller]
+    pub fn reload_with(&self, more: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(&self.config).expect("it is there");
+        file.write_all(more.as_bytes()).expect("writable");
+        self.program.signal(Signal::SIGHUP);
     }
 
     /// One request, one answer; panics on a refusal.

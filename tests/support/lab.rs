@@ -124,6 +124,27 @@ impl Lab {
         Self::new(Wish { stations, ..Wish::default() })
     }
 
+    /// Another router with a guests' bridge of the same addresses, without ports; it masquerades, and IPv6 ends at it.
+    #[track_caller]
+    pub fn second_router(&self, name: &str) -> Netns {
+        let router = Netns::new(name);
+        veth((&router, WAN), (&self.internet, "inet1"));
+        self.internet.ip("addr add 198.51.101.2/24 dev inet1");
+        router.ip_lines(&[
+            &format!("link add {BRIDGE} address {} type bridge", mac_text(BRIDGE_MAC)),
+            &format!("link set {BRIDGE} up"),
+            &format!("addr add {GATEWAY_V4}/16 dev {BRIDGE}"),
+            &format!("addr add 198.51.101.1/24 dev {WAN}"),
+            "route add default via 198.51.101.2",
+        ]);
+        router.sysctl("net.ipv4.ip_forward", "1");
+        router.run(&format!(
+            "nft add table ip home ; add chain ip home out {{ type nat hook postrouting priority srcnat ; }} ; \
+             add rule ip home out oifname {WAN} masquerade"
+        ));
+        router
+    }
+
     /// hostapd on [`PORT`].
     #[track_caller]
     pub fn hostapd(&self) -> Hostapd {
