@@ -6,6 +6,7 @@ mod support;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::daemons::Gateway;
 use support::dnsmasq::Dnsmasq;
@@ -292,4 +293,50 @@ fn resolve(server: IpAddr, name: &str, kind: u8) -> Vec<u8> {
         }
     }
     Vec::new()
+}
+
+#[test]
+#[ignore = "needs root and namespaces: sudo ./run test netns"]
+fn an_access_point_that_could_not_be_asked_sends_away_who_was_evicted_meanwhile() {
+    let lab = Lab::with_stations(1);
+    let hostapd = lab.hostapd();
+    let mut gateway = Gateway::start(&lab, "");
+    let anne = &lab.stations[0];
+    let supplicant = wpa::Supplicant::start(&anne.netns, lab::STATION, lab.path());
+    gateway.grant(anne.mac);
+    assert!(anne.reaches(lab::INTERNET_V4) && hostapd.has(anne.mac));
+    // Otherwise it comes again before anybody has looked.
+    supplicant.program.signal(Signal::SIGSTOP);
+
+    // As in the first milliseconds of a daemon: hostapd has not said yet that it is there.
+    gateway.program.kill();
+    hostapd.program.signal(Signal::SIGSTOP);
+    gateway.again();
+    assert_eq!(gateway.ask(json!({"verb": "status"}))["bsses"], 0);
+    let report = gateway.evict(anne.mac);
+    assert_eq!(
+        report["steps"][2],
+        json!({"step": "association", "outcome": "absent", "took_us": report["steps"][2]["took_us"]})
+    );
+    assert!(anne.is_cut_off(lab::INTERNET_V4));
+    hostapd.program.signal(Signal::SIGCONT);
+    assert!(hostapd.has(anne.mac), "nobody has told it");
+    wait_until("hostapd to have sent it away", SOON, || !hostapd.has(anne.mac));
+
+    // Who comes again after that is not sent away once more, nor is who was granted anew meanwhile.
+    supplicant.program.signal(Signal::SIGCONT);
+    assert_eq!(supplicant.command("REASSOCIATE"), "OK\n");
+    wait_until("the station to be back", SOON, || hostapd.has(anne.mac));
+    gateway.grant(anne.mac);
+    gateway.program.kill();
+    hostapd.program.signal(Signal::SIGSTOP);
+    gateway.again();
+    gateway.evict(anne.mac);
+    gateway.grant(anne.mac);
+    hostapd.program.signal(Signal::SIGCONT);
+    wait_until("the gateway to find hostapd", SOON, || {
+        let stations = gateway.ask(json!({"verb": "stations"}));
+        stations.as_array().is_some_and(|rows| rows.iter().any(|row| row["bssid"].is_string()))
+    });
+    assert!(hostapd.has(anne.mac) && anne.reaches(lab::INTERNET_V4));
 }

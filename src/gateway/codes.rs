@@ -172,9 +172,14 @@ impl Gateway {
         // Where its address should have been refused, it is no longer.
         self.denials.forgotten(&bss, Some(station));
         self.running_changed = true;
+        self.send_away(bss, station, ONE_TOO_MANY);
+    }
+
+    /// Sends a station away from one BSS, which has just said that it is there.
+    pub fn send_away(&mut self, bss: String, station: MacAddr, reason: u16) {
         let hostapd = self.hostapd.clone();
         self.pending.push(Box::pin(async move {
-            if let Err(error) = hostapd.turn_away(&bss, station, ONE_TOO_MANY).await {
+            if let Err(error) = hostapd.turn_away(&bss, station, reason).await {
                 tracing::warn!(error = sentence(&error), "a station that has no right to be there stays");
             }
             Done::Nothing

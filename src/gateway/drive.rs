@@ -37,6 +37,7 @@ use crate::host::keep;
 use crate::host::memory;
 use crate::logic::backoff::Backoff;
 use crate::logic::beacon;
+use crate::logic::farewell::Farewells;
 use crate::logic::former::Former;
 use crate::logic::grants;
 use crate::logic::listing::{By, Listings};
@@ -163,6 +164,7 @@ impl Drive {
             grants,
             presence: Presence::default(),
             former: Former::default(),
+            farewells: Farewells::default(),
             upstream,
             beacons: Beacons::new(&settings, now),
             radius,
@@ -416,7 +418,10 @@ impl Drive {
         let now = clock::now();
         let gateway = &mut self.gateway;
         match done {
-            Done::Step { wave, step, outcomes } => {
+            Done::Step { wave, step, outcomes, unsaid } => {
+                for (station, bss) in unsaid {
+                    gateway.farewells.unsaid(station, &bss);
+                }
                 let input = grants::Input::StepDone { wave, step, outcomes, moved: BTreeMap::new() };
                 gateway.grants.handle_input(input, now);
             }
@@ -463,6 +468,10 @@ impl Drive {
                 gateway
                     .grants
                     .handle_input(grants::Input::Listed { bss: bss.clone(), stations: listed }, now);
+                let strangers = here.iter().filter(|station| gateway.grants.of_station(**station).is_none());
+                for (station, reason) in gateway.farewells.listed(&bss, strangers.copied(), now) {
+                    gateway.send_away(bss.clone(), station, reason);
+                }
                 let known: BTreeSet<MacAddr> = gateway
                     .presence
                     .stations()
@@ -612,6 +621,7 @@ impl Drive {
                 gateway.presence.handle_input(presence::Input::BssDown { bss });
             }
             HostapdEvent::StationConnected { bss, station, keyid } => {
+                gateway.farewells.came(&bss, station);
                 let key = key_id(keyid.as_deref()).or_else(|| gateway.passwords.key_at(&bss, station));
                 if key.is_none() && gateway.has_accounts(&bss) {
                     gateway.listings.came(&bss, station, By::Unsaid);

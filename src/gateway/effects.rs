@@ -35,6 +35,7 @@ use crate::config::gateway::{Settings, Visitors};
 use crate::host::clock;
 use crate::host::control::{Reply, line};
 use crate::logic::beacon;
+use crate::logic::farewell::Farewells;
 use crate::logic::former::Former;
 use crate::logic::grants::{self, Grant, Grants, KERNEL_GRACE, Target};
 use crate::logic::listing::Listings;
@@ -58,8 +59,13 @@ const SNAPSHOT_OF_QUOTAS: Duration = Duration::from_secs(5);
 
 /// What ends later.
 pub(super) enum Done {
-    /// A step of an eviction wave.
-    Step { wave: u64, step: crate::model::Step, outcomes: BTreeMap<GrantId, StepOutcome> },
+    /// A step of an eviction wave. `unsaid`: stations that a BSS was to send away, and did not answer.
+    Step {
+        wave: u64,
+        step: crate::model::Step,
+        outcomes: BTreeMap<GrantId, StepOutcome>,
+        unsaid: Vec<(MacAddr, String)>,
+    },
     /// An inquiry.
     Presence(FromGateway),
     /// Whether the station of a grant by code answers.
@@ -105,6 +111,7 @@ pub(super) struct Gateway {
     pub grants: Grants,
     pub presence: Presence,
     pub former: Former,
+    pub farewells: Farewells,
     pub upstream: Option<Upstream>,
     /// Absent where the owner wants none.
     pub beacons: Option<Beacons>,
@@ -273,6 +280,7 @@ impl Gateway {
             Ok(()) => {
                 self.radius_enforced(grants, now);
                 for (station, grant) in grants {
+                    self.farewells.granted(*station);
                     self.tell(&Event::Admitted { grant: grant.id, station: *station });
                     self.pin_station(*station);
                 }

@@ -137,6 +137,11 @@ fn flows(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
 
 fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) {
     let associations = Associations::of(gateway);
+    let asked: BTreeSet<String> = gateway.hostapd.bsses().into_iter().map(|bss| bss.name).gather();
+    let now = crate::host::clock::now();
+    for (target, _) in &targets {
+        gateway.farewells.evicted(target.station, target.cause.reason_code(), asked.clone(), now);
+    }
     let known: Vec<BTreeSet<String>> = targets
         .iter()
         .map(|(target, _)| {
@@ -152,17 +157,20 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
     let mut ends = Box::pin(async move {
         let ends = targets.iter().zip(&known).map(async |((target, _), known)| {
             let answers = associations.end(target.station, known, target.cause.reason_code()).await;
-            (target.grant, disassociated(&answers))
+            let silent = answers.iter().filter(|(_, answer)| answer.is_err());
+            let unsaid: Vec<_> = silent.map(|(bss, _)| (target.station, bss.clone())).collect();
+            ((target.grant, disassociated(&answers)), unsaid)
         });
-        join_all(ends).await
+        let (outcomes, unsaid): (Vec<Outcome>, Vec<_>) = join_all(ends).await.into_iter().unzip();
+        (outcomes, unsaid.concat())
     });
     // Said before the file is written, which takes longer than the air. Until hostapd has read the file, who is back by a
     // key that has ended, or one cached from it, is let in by hostapd and by nobody else.
     let ended = (&mut ends).now_or_never();
-    let codes_end = gateway.write_codes(crate::host::clock::now());
+    let codes_end = gateway.write_codes(now);
     let associations = Associations::of(gateway);
-    later(gateway, wave, Step::Association, async move {
-        let mut outcomes = match ended {
+    gateway.pending.push(Box::pin(async move {
+        let (mut outcomes, unsaid) = match ended {
             Some(ended) => ended,
             None => ends.await,
         };
@@ -178,8 +186,8 @@ fn association(gateway: &mut Gateway, wave: u64, targets: Vec<(Target, Known)>) 
                 associations.end(station, &nowhere, reason).await;
             }
         }
-        outcomes
-    });
+        Done::Step { wave, step: Step::Association, outcomes: outcomes.into_iter().gather(), unsaid }
+    }));
 }
 
 fn disassociated(answers: &[(String, Result<bool, String>)]) -> StepOutcome {
@@ -330,7 +338,7 @@ pub(super) fn inquire(gateway: &mut Gateway, grant: GrantId, inquiry: u64) {
 fn later(gateway: &mut Gateway, wave: u64, step: Step, work: impl Future<Output = Vec<Outcome>> + 'static) {
     gateway.pending.push(Box::pin(async move {
         let outcomes = work.await.into_iter().gather();
-        Done::Step { wave, step, outcomes }
+        Done::Step { wave, step, outcomes, unsaid: Vec::new() }
     }));
 }
 

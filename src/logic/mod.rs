@@ -22,6 +22,8 @@ pub mod directory;
 #[cfg(feature = "radius")]
 pub mod disconnect;
 #[cfg(feature = "gateway")]
+pub mod farewell;
+#[cfg(feature = "gateway")]
 pub mod former;
 #[cfg(feature = "gateway")]
 pub mod grants;
