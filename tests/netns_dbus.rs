@@ -86,7 +86,7 @@ async fn every_question_has_its_typed_answer() {
     let traffic = [("up_bytes", "t"), ("down_bytes", "t"), ("up_packets", "t"), ("down_packets", "t")];
     let bare = [("mac", "s"), ("interface", "s"), ("addresses", "as")];
     assert_types(&stations[0], &[&bare[..], &traffic].concat());
-    let full = [("bssid", "s"), ("ssid", "ay"), ("grant", "s")];
+    let full = [("bssid", "s"), ("ssid", "ay"), ("protected", "b"), ("grant", "s")];
     assert_types(&stations[1], &[&bare[..], &full, &traffic].concat());
     assert_eq!(Vec::<u8>::try_from(stations[1]["ssid"].try_clone().unwrap()).unwrap(), b"\xff\0\n");
 
@@ -580,6 +580,7 @@ fn stations() -> [StationRow; 2] {
         bssid: None,
         ssid: None,
         addresses: Vec::new(),
+        protected: None,
         grant: None,
         moved: Traffic::default(),
     };
@@ -587,6 +588,7 @@ fn stations() -> [StationRow; 2] {
         bssid: Some(Bssid(STATION)),
         ssid: Some(Ssid::new(b"\xff\0\n".as_slice()).unwrap()),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()],
+        protected: Some(true),
         grant: Some(GRANT),
         ..bare.clone()
     };

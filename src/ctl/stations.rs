@@ -9,10 +9,11 @@ use super::table::{Cell, Column, Table, Tone, left, right};
 use super::units::bytes;
 use crate::wire::local::{GatewayRequest, StationRow};
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     left("STATION"),
     left("INTERFACE"),
     left("NETWORK"),
+    left("PMF"),
     left("GRANT"),
     right("UP"),
     right("DOWN"),
@@ -39,6 +40,11 @@ pub(super) fn show(rows: &[StationRow], output: &mut Output<'_>) -> io::Result<(
             row.mac.to_string().into(),
             (&row.interface).into(),
             network,
+            match row.protected {
+                Some(true) => "yes".into(),
+                Some(false) => "no".into(),
+                None => Cell::none(),
+            },
             if row.grant.is_some() { Cell::new("yes", Tone::Good) } else { Cell::new("no", Tone::Faint) },
             bytes(row.moved.up_bytes).into(),
             bytes(row.moved.down_bytes).into(),

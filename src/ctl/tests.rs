@@ -539,18 +539,21 @@ mod gateway {
             bssid: Some(Bssid(MacAddr([2, 0, 0, 0, 0, 9]))),
             ssid: Some(Ssid::new("Café am Eck").unwrap()),
             addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+            protected: Some(true),
             grant: Some(GRANT),
             moved: MOVED,
         };
         let evil = StationRow {
             ssid: Some(Ssid::new(b"a\n\x1b[31m|\xff".as_slice()).unwrap()),
+            protected: Some(false),
             grant: None,
             moved: Traffic::default(),
             addresses: vec![],
             ..row.clone()
         };
         let hidden = StationRow { ssid: Some(Ssid::default()), ..row.clone() };
-        let wired = StationRow { interface: "eth1".into(), bssid: None, ssid: None, ..row.clone() };
+        let wired =
+            StationRow { interface: "eth1".into(), bssid: None, ssid: None, protected: None, ..row.clone() };
         golden("stations.txt", &text(|output| stations::show(&[row, evil, hidden, wired], output)));
         assert_eq!(text(|output| stations::show(&[], output)), "no stations\n");
     }

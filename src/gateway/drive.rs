@@ -165,6 +165,7 @@ impl Drive {
             presence: Presence::default(),
             former: Former::default(),
             farewells: Farewells::default(),
+            protected: BTreeMap::new(),
             upstream,
             beacons: Beacons::new(&settings, now),
             radius,
@@ -456,6 +457,10 @@ impl Drive {
                 gateway.rebuild_soon(false, now);
             }
             Done::Stations { bss, number, stations } => {
+                if let Some(stations) = &stations {
+                    let said = stations.iter().map(|info| (info.mac, info.protected)).gather();
+                    gateway.protected.insert(bss.clone(), said);
+                }
                 let listed = stations.map(|stations| {
                     let authorized = stations.into_iter().filter(|info| info.state.authorized);
                     authorized.map(|info| (info.mac, joined_by(gateway, &bss, info))).collect()
@@ -616,6 +621,7 @@ impl Drive {
             }
             HostapdEvent::BssDown { bss } => {
                 gateway.listings.forget(&bss);
+                gateway.protected.remove(&bss);
                 let nobody = grants::Input::Listed { bss: bss.clone(), stations: Vec::new() };
                 gateway.grants.handle_input(nobody, now);
                 gateway.presence.handle_input(presence::Input::BssDown { bss });

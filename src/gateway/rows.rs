@@ -50,6 +50,11 @@ impl Gateway {
                 bssid: bss.map(|bss| bss.bssid),
                 ssid: bss.map(|bss| bss.ssid.clone()),
                 addresses: found.addresses.keys().copied().collect(),
+                protected: found
+                    .bsses
+                    .keys()
+                    .next()
+                    .and_then(|bss| self.protected.get(bss)?.get(&mac).copied()),
                 grant: self.grants.of_station(mac).map(|grant| grant.id),
                 moved: enforced.get(&mac).map(|found| found.moved).unwrap_or_default(),
             }

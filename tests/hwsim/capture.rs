@@ -48,6 +48,16 @@ impl Frame {
         Some(Deauthentication { to: address(4)?, from: address(10)?, bssid: address(16)?, reason })
     }
 
+    /// To whom and from whom, if it is an action that only these two can read (9.3.3.13, 12.2.4). SA Queries are such.
+    pub fn protected_action(&self) -> Option<(Mac, Mac)> {
+        let [control, flags] = *self.bytes.first_chunk::<2>()?;
+        // Version 0, type management, subtype 13.
+        if control != 0xd0 || flags & 0x40 == 0 {
+            return None;
+        }
+        Some((self.bytes.get(4..10)?.try_into().ok()?, self.bytes.get(10..16)?.try_into().ok()?))
+    }
+
     /// Who sent it, where it says so: acknowledgements do not (9.3.1).
     pub fn transmitter(&self) -> Option<Mac> {
         self.bytes.get(10..16)?.try_into().ok()

@@ -29,6 +29,24 @@ impl Forger {
         self.send(0xc0, to, from, bssid, &7_u16.to_le_bytes());
     }
 
+    /// An open authentication (IEEE 802.11-2020, 9.3.3.11).
+    #[track_caller]
+    pub fn authenticate(&self, bssid: Mac, from: Mac) {
+        self.send(0xb0, bssid, from, bssid, &[0, 0, 1, 0, 0, 0]);
+    }
+
+    /// A request to associate with a network (9.3.3.5) by WPA2 with a key and protected frames, as any station of it may say.
+    #[track_caller]
+    pub fn associate(&self, bssid: Mac, from: Mac, ssid: &[u8]) {
+        let rates = [1, 4, 0x82, 0x84, 0x8b, 0x96];
+        // Version 1; CCMP for groups and pairs; a pre-shared key; may protect frames (9.4.2.24).
+        let rsn = [48, 20, 1, 0, 0, 0x0f, 0xac, 4, 1, 0, 0, 0x0f, 0xac, 4, 1, 0, 0, 0x0f, 0xac, 2, 0x80, 0];
+        let name = [&[0, u8::try_from(ssid.len()).expect("32 at most")][..], ssid].concat();
+        // Of an ESS with privacy; listens to every beacon.
+        let body = [&0x0011_u16.to_le_bytes()[..], &1_u16.to_le_bytes(), &name, &rates, &rsn].concat();
+        self.send(0x00, bssid, from, bssid, &body);
+    }
+
     /// A beacon with these elements.
     #[track_caller]
     pub fn beacon(&self, bssid: Mac, elements: &[u8]) {

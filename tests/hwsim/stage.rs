@@ -53,6 +53,8 @@ pub struct Script<'a> {
     pub passphrase: &'a str,
     /// Whether each grant has a code, in the file that hostapd's configurations call `CODES`.
     pub codes: bool,
+    /// By which EAP method each grant has a name and a password, in the file that hostapd's configurations call `ACCOUNTS`.
+    pub accounts: Option<&'a str>,
     /// The stations' wpa_supplicant. Unless told otherwise it looks for access points on two channels only, which
     /// takes a tenth of the time.
     pub wpa_supplicant: &'a str,
@@ -71,6 +73,7 @@ impl Default for Script<'_> {
             spare: 0,
             passphrase: PASSPHRASE,
             codes: false,
+            accounts: None,
             wpa_supplicant: "freq_list=2412 2437\n",
             gateway: "",
             timing: TIMING,
@@ -107,9 +110,13 @@ impl Stage {
             lab.stations.push(station);
         }
         let coordinator = CoordinatorDaemon::start(&lab, script.timing);
-        let network = match script.codes {
-            true => format!("wpa_psk_file = \"{}\"\n", code_file(&lab).display()),
-            false => format!("passphrase = \"{}\"\n", script.passphrase),
+        let network = match (script.codes, script.accounts) {
+            (true, _) => format!("wpa_psk_file = \"{}\"\n", code_file(&lab).display()),
+            (false, Some(method)) => {
+                let file = account_file(&lab);
+                format!("eap_user_file = \"{}\"\neap_user_method = \"{method}\"\n", file.display())
+            }
+            (false, None) => format!("passphrase = \"{}\"\n", script.passphrase),
         };
         let more = script.gateway.replace("LAB", &lab.path().display().to_string());
         let mut gateway = Gateway::sharing(&lab, &network, &more);
@@ -244,10 +251,16 @@ pub fn code_file(lab: &Lab) -> PathBuf {
     lab.path().join("gateway/run/guest.psk")
 }
 
+/// The file of names and passwords.
+fn account_file(lab: &Lab) -> PathBuf {
+    lab.path().join("gateway/run/guest.eap")
+}
+
 /// hostapd on an interface that is to be a port of the guests' bridge.
 #[track_caller]
 pub fn serve(lab: &Lab, interface: &str, lines: &str) -> Hostapd {
     let lines = lines.replace("CODES", &code_file(lab).display().to_string());
+    let lines = lines.replace("ACCOUNTS", &account_file(lab).display().to_string());
     let lines = format!("driver=nl80211\nbridge={}\n{lines}", lab::BRIDGE);
     Hostapd::with(&lab.gateway, interface, lab.path(), &lines)
 }

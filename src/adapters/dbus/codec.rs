@@ -97,6 +97,9 @@ pub(super) fn station(row: &StationRow) -> Dict {
         // Octets, as they stand in the beacon: an SSID has no character set.
         dict.insert("ssid", ssid.as_bytes().to_vec().into());
     }
+    if let Some(protected) = row.protected {
+        dict.insert("protected", protected.into());
+    }
     if let Some(grant) = row.grant {
         dict.insert("grant", grant.to_string().into());
     }

@@ -97,6 +97,7 @@ pub fn station(command: &'static str, reply: &Reply) -> Result<Option<StationInf
             associated: flags.contains("[ASSOC]"),
             authorized: flags.contains("[AUTHORIZED]"),
         },
+        protected: flags.contains("[MFP]"),
         inactive: number("inactive_msec").map(Duration::from_millis),
         connected: number("connected_time").map(Duration::from_secs),
         keyid: reply.value("keyid"),
@@ -146,6 +147,9 @@ mod tests {
         assert_eq!(info.inactive, Some(Duration::from_millis(36)));
         assert_eq!(info.connected, Some(Duration::from_secs(4)));
         assert_eq!(info.keyid.as_deref(), Some("7f00"));
+        assert!(!info.protected);
+        let protected = b"02:bb:00:00:00:01\nflags=[AUTH][ASSOC][AUTHORIZED][WMM][MFP]\n";
+        assert!(station("STA", &reply(protected)).unwrap().unwrap().protected);
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct StationInfo {
     pub mac: MacAddr,
     /// How far it has come.
     pub state: StationState,
+    /// Its frames of management are protected (`[MFP]`, IEEE 802.11w).
+    pub protected: bool,
     /// Since it was last heard (`inactive_msec`); a wired driver does not say.
     pub inactive: Option<Duration>,
     /// Since it associated (`connected_time`), in whole seconds.

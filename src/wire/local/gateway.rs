@@ -278,6 +278,9 @@ pub struct StationRow {
     pub ssid: Option<Ssid>,
     /// Its IP addresses, as the neighbour table has them.
     pub addresses: Vec<IpAddr>,
+    /// Whether its frames of management are protected (PMF, IEEE 802.11w), where hostapd says: nobody else can send it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
     /// Its grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,

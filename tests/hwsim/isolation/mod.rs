@@ -27,7 +27,7 @@ fn visitors_reach_each_other_on_no_way() {
 }
 
 /// Not by asking for the address, not by knowing it, and not by way of the gateway.
-fn nobody_meets(stage: &Stage, how: &str) {
+pub fn nobody_meets(stage: &Stage, how: &str) {
     let (anne, bob) = (&stage.lab.stations[0], &stage.lab.stations[1]);
     let gateway = stage.lab.gateway.run(&format!("cat /sys/class/net/{}/address", lab::BRIDGE));
     for (here, there) in [(anne, bob), (bob, anne)] {
