@@ -17,10 +17,11 @@ use std::time::Duration;
 use harness::*;
 use link_client::{Gateway, SOON, Terminal, bssid, ssid, station};
 use wayleave::model::{
-    Cause, Code, CodeAsk, Credential, GrantSpec, GrantsDigest, Holder, Incarnation, OfferedKey, Refusal,
-    Secret,
+    Cause, Code, CodeAsk, Credential, GrantSpec, GrantsDigest, Holder, Incarnation, Millis, OfferedKey,
+    Refusal, Secret,
 };
 use wayleave::wire::gateway::{BY_CODE, CodeAnswer, FromGateway, SharedNetwork, ToGateway, grants_digest};
+use wayleave::wire::hello::Role;
 use wayleave::wire::notice::{Notice, NoticeBody};
 use wayleave::wire::seal::{Asking, Binding, OfferedTo, seal};
 use wayleave::wire::sign::{Identity, service_id};
@@ -188,6 +189,84 @@ async fn a_session_by_code_is_known_as_one_after_a_restart() {
 /// Silence is not what these are about.
 const LONG: &str = "[heartbeat]\ninterval = \"1h\"\n[limits]\njoins_per_minute = 6000\n";
 
+#[tokio::test]
+async fn a_code_is_given_ahead_of_time_to_who_is_entitled() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = format!("{LONG}[patience]\nahead = \"2s\"\n");
+    let mut scene = Scene::with(dir.path(), &more, Credential::Open).await;
+    // Anybody may join who is near; who is not, is to be somebody.
+    let asking = scene.asking();
+    scene.terminal.reserve(bssid(1), station(1), Some(asking.offer(&scene.identity))).await;
+    assert_eq!(scene.terminal.answer().await.unwrap_err().word, "not-entitled");
+    let claim = scene.coordinator.claim("terminal");
+    let (socket, ..) =
+        link_client::link(scene.coordinator.door, &scene.identity, Role::Terminal, Some(&claim))
+            .await
+            .unwrap();
+    scene.terminal = Terminal::on(socket, &scene.identity);
+
+    let asking = scene.asking();
+    scene.terminal.reserve(bssid(1), station(1), Some(asking.offer(&scene.identity))).await;
+    let notice = scene.gateway.notice().await;
+    let code = Code::new([7; 32]);
+    scene.code(granted(&notice), scene.sealed(granted(&notice), &code), Incarnation(1)).await;
+    scene.gateway.acknowledge(&notice).await;
+    let joined = scene.terminal.answer().await.unwrap();
+    assert_eq!(joined.ahead, Some(Millis(2_000)));
+    assert_eq!(asking.open(&joined.code.clone().unwrap(), joined.session, joined.incarnation), Ok(code));
+    let state = || state_of(dir.path(), &joined.session);
+    until(async || state().as_deref() == Some("reserved")).await;
+
+    // It comes, whoever was asked: the first heartbeat makes it a session like any other.
+    scene.terminal.heartbeat(&joined).await;
+    until(async || state().as_deref() == Some("active")).await;
+    let asking = scene.asking();
+    scene.terminal.reserve(bssid(1), station(1), Some(asking.offer(&scene.identity))).await;
+    assert_eq!(scene.terminal.answer().await.unwrap_err().word, "session-stands");
+    scene.terminal.leave(&joined).await;
+    let left = scene.gateway.notice().await;
+    assert_eq!(eviction(&left).0, Cause::Left);
+    scene.gateway.acknowledge(&left).await;
+    until(async || state().is_none()).await;
+
+    // Nobody comes: it ends, also over a restart of the coordinator.
+    let asking = scene.asking();
+    scene.terminal.reserve(bssid(1), station(1), Some(asking.offer(&scene.identity))).await;
+    let notice = scene.gateway.notice().await;
+    scene.code(granted(&notice), scene.sealed(granted(&notice), &Code::new([8; 32])), Incarnation(1)).await;
+    scene.gateway.acknowledge(&notice).await;
+    let joined = scene.terminal.answer().await.unwrap();
+    until(async || state_of(dir.path(), &joined.session).as_deref() == Some("reserved")).await;
+    scene.coordinator.finish();
+    scene.coordinator = Coordinator::start(dir.path(), &more);
+    assert_eq!(state_of(dir.path(), &joined.session).as_deref(), Some("reserved"));
+    scene.gateway = Gateway::connect(scene.coordinator.door, &scene.gateway_identity, None).await.unwrap();
+    scene.gateway.share(None, network(Credential::Open)).await;
+    let over = scene.gateway.notice().await;
+    assert_eq!(eviction(&over).0, Cause::NeverJoined);
+
+    // Nothing else is given ahead of time, and nothing where the owner of the coordinator wants none.
+    scene.gateway.acknowledge(&over).await;
+    let credential = Credential::Psk { passphrase: Secret::new("correct horse") };
+    let plain = SharedNetwork { ssid: ssid("plain"), codes: false, ..network(credential) };
+    scene.gateway.share(None, plain).await;
+    let mut terminal = Terminal::up(scene.coordinator.door, &scene.identity).await;
+    until(async || terminal.ask(&[(bssid(1), "plain")]).await.len() == 1).await;
+    let offer = scene.asking().offer(&scene.identity);
+    terminal.reserve(bssid(1), station(1), Some(offer)).await;
+    assert_eq!(terminal.answer().await.unwrap_err().word, "no-code-network");
+    scene.coordinator.finish();
+    let never = more.replace("\"2s\"", "\"0ms\"");
+    scene.coordinator = Coordinator::start(dir.path(), &never);
+    let mut gateway = Gateway::connect(scene.coordinator.door, &scene.gateway_identity, None).await.unwrap();
+    gateway.share(None, network(Credential::Open)).await;
+    let mut terminal = Terminal::up(scene.coordinator.door, &scene.identity).await;
+    until(async || terminal.ask(&[(bssid(1), "codes")]).await.len() == 1).await;
+    let offer = scene.asking().offer(&scene.identity);
+    terminal.reserve(bssid(1), station(1), Some(offer)).await;
+    assert_eq!(terminal.answer().await.unwrap_err().word, "not-ahead");
+}
+
 /// A gateway whose network codes open, and a terminal that has asked about it.
 struct Scene {
     coordinator: Coordinator,
@@ -199,7 +278,11 @@ struct Scene {
 
 impl Scene {
     async fn start(dir: &Path, credential: Credential) -> Self {
-        let coordinator = Coordinator::start(dir, LONG);
+        Self::with(dir, LONG, credential).await
+    }
+
+    async fn with(dir: &Path, more: &str, credential: Credential) -> Self {
+        let coordinator = Coordinator::start(dir, more);
         let (mut gateway, gateway_identity) = coordinator.gateway(1).await;
         gateway.share(None, network(credential)).await;
         let identity = Identity::generate();

@@ -303,6 +303,7 @@ async fn next(supplicant: &mut Supplicant) -> Result<SupplicantEvent, Supplicant
 
 fn joined(identity: &str, password: &str) -> Joined {
     Joined {
+        ahead: None,
         code: None,
         ssid: Ssid::default(),
         bssid: Bssid(MacAddr([2, 0, 0, 0, 1, 0])),

@@ -18,6 +18,8 @@ pub mod hostapd;
 #[cfg(feature = "terminal")]
 pub mod interface;
 #[cfg(feature = "terminal")]
+pub mod kept_codes;
+#[cfg(feature = "terminal")]
 pub mod kept_directory;
 pub mod link;
 #[cfg(feature = "gateway")]

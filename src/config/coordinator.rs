@@ -81,6 +81,7 @@ struct PatienceFragment {
     lease: Option<Span>,
     grant: Option<Span>,
     join: Option<Span>,
+    ahead: Option<Span>,
     inquiry: Option<Span>,
 }
 
@@ -159,6 +160,8 @@ pub struct Settings {
     pub grant_patience: Duration,
     /// From the grant to the first heartbeat.
     pub join_patience: Duration,
+    /// From a grant whose code was given ahead of time to the first heartbeat; zero: no code is.
+    pub ahead_patience: Duration,
     /// For a gateway to answer an inquiry.
     pub inquiry_patience: Duration,
     /// The brake on mass silence.
@@ -247,6 +250,7 @@ impl Settings {
             lease: check.span("patience.lease", patience.lease, "10m", "1s", "7d")?,
             grant_patience: check.span("patience.grant", patience.grant, "10s", "100ms", "10m")?,
             join_patience: check.span("patience.join", patience.join, "2m", "500ms", "1d")?,
+            ahead_patience: check.span("patience.ahead", patience.ahead, "7d", "0ms", "365d")?,
             inquiry_patience: check.span("patience.inquiry", patience.inquiry, "15s", "100ms", "10m")?,
             brake: BrakeShare {
                 share_percent: check.number("brake.share_percent", brake.share_percent, 15, 1, 100)?,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::{ConfigError, parse, read};
-use crate::model::{Bssid, Region, Ssid};
+use crate::model::{Area, Bssid, Region, Ssid};
 use crate::wire::claim::CoordinatorAddress;
 use crate::wire::terminal::SeenAp;
 
@@ -48,6 +48,8 @@ struct DirectoryFragment {
     regions: Vec<Region>,
     join: Option<bool>,
     needed: Option<u8>,
+    #[serde(default)]
+    ahead: Vec<Area>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -100,6 +102,8 @@ pub struct Directory {
     pub join: bool,
     /// How many access points of an area have to be in reach.
     pub needed: NonZeroU8,
+    /// Areas for whose gateways access codes are asked ahead of time.
+    pub ahead: Vec<Area>,
 }
 
 impl Settings {
@@ -138,6 +142,13 @@ impl Settings {
         if directory.join == Some(true) && directory.regions.is_empty() {
             return invalid("directory.join", "true", "false, or regions whose directory is to be held");
         }
+        if let Some(area) = directory.ahead.iter().find(|area| !directory.regions.contains(area.region())) {
+            return invalid("directory.ahead", &area.to_string(), "areas of the regions that are held");
+        }
+        if !directory.ahead.is_empty() && directory.join != Some(true) {
+            let allowed = "areas only with `join = true`: what is held is used where a place is recognised";
+            return invalid("directory.ahead", &directory.ahead[0].to_string(), allowed);
+        }
         let needed = directory.needed.unwrap_or(NEEDED.get());
         let Some(needed) = NonZeroU8::new(needed) else {
             return invalid("directory.needed", "0", "1 to 255 access points");
@@ -175,6 +186,7 @@ impl Settings {
                 join: directory.join.unwrap_or(false),
                 regions: directory.regions,
                 needed,
+                ahead: directory.ahead,
             },
             hook,
             notify: fragment.messages.notify.unwrap_or(true),
@@ -206,7 +218,7 @@ mod tests {
         let key = "ab".repeat(32);
         let settings = check(&format!(
             "interface = \"eth1\"\nstay = false\nwired = true\nstate_dir = \"/s\"\nruntime_dir = \"/r\"\n\
-             [directory]\nregions = [\"lyon\", \"paris\"]\njoin = true\nneeded = 3\n\
+             [directory]\nregions = [\"lyon\", \"paris\"]\njoin = true\nneeded = 3\nahead = [\"lyon/hall\"]\n\
              [coordinator]\nhost = \"c.example:7443\"\nkey = \"{key}\"\n\
              [[aps]]\nbssid = \"02:00:5e:10:00:01\"\nssid = \"Corner\"\n"
         ))
@@ -215,6 +227,7 @@ mod tests {
         assert_eq!(settings.aps[0].ssid.as_bytes(), b"Corner");
         assert_eq!(settings.directory.regions.len(), 2);
         assert!(settings.directory.join && settings.directory.needed.get() == 3);
+        assert_eq!(settings.directory.ahead, ["lyon/hall".parse().unwrap()]);
     }
 
     #[test]
@@ -239,6 +252,14 @@ mod tests {
             (
                 "interface = \"a\"\n[directory]\nneeded = 0\n",
                 "t.toml:3: directory.needed: found \"0\"; allowed: 1 to 255",
+            ),
+            (
+                "interface = \"a\"\n[directory]\nregions = [\"lyon\"]\nahead = [\"paris/hall\"]\n",
+                "t.toml:4: directory.ahead: found \"paris/hall\"; allowed: areas of the regions that are held",
+            ),
+            (
+                "interface = \"a\"\n[directory]\nregions = [\"lyon\"]\nahead = [\"lyon/hall\"]\n",
+                "t.toml:4: directory.ahead: found \"lyon/hall\"; allowed: areas only with `join = true`",
             ),
             ("interface = \"a\"\nwired = true\n", "t.toml: aps: found \"\"; allowed: with `wired = true`"),
             (

@@ -258,7 +258,7 @@ impl From<GatewayRow> for GatewayView {
 #[derive(Debug, Serialize, ToSchema)]
 struct SessionView {
     session: String,
-    /// `granting`, `granted`, `active`, `suspect` or `evicting`.
+    /// `granting`, `granted`, `reserved`, `active`, `suspect` or `evicting`.
     state: String,
     grant: String,
     service: String,

@@ -174,10 +174,11 @@ async fn judge(hub: &Hub, peer: std::net::IpAddr, hello: &Hello, proof: &Proof, 
     }
     let settings = hub.settings();
     let welcome = Verdict::Welcome { heartbeat: Millis::from(settings.heartbeat) };
-    let known = match (hello.role, settings.terminals) {
-        (Role::Gateway, _) => hub.core().is_gateway(&hello.key),
-        (Role::Terminal, Terminals::Open) => true,
-        (Role::Terminal, Terminals::Enrolled) => hub.core().is_enrolled_terminal(&hello.key),
+    // Where every terminal may ask, a claim that works makes it a known one, and one that does not changes nothing.
+    let is_open = (hello.role, settings.terminals) == (Role::Terminal, Terminals::Open);
+    let known = match hello.role {
+        Role::Gateway => hub.core().is_gateway(&hello.key),
+        Role::Terminal => (is_open && hello.claim.is_none()) || hub.core().is_enrolled_terminal(&hello.key),
     };
     // A claim shown again by a key that is enrolled already: the welcome was lost, nothing else.
     if known {
@@ -188,6 +189,9 @@ async fn judge(hub: &Hub, peer: std::net::IpAddr, hello: &Hello, proof: &Proof, 
         return refused("unknown-key", sentence, None);
     };
     if let Err(wait) = hub.may_claim(peer) {
+        if is_open {
+            return welcome;
+        }
         return refused("busy", "too many wrong claim codes from this address".into(), Some(wait));
     }
     let (key, role) = (hello.key, hello.role);
@@ -208,8 +212,12 @@ async fn judge(hub: &Hub, peer: std::net::IpAddr, hello: &Hello, proof: &Proof, 
             }
             welcome
         }
+        Err(NotKept::Full) if is_open => welcome,
         Ok(Outcome::NoMatch) => {
             hub.wrong_claim(peer);
+            if is_open {
+                return welcome;
+            }
             refused(
                 "bad-claim",
                 "this claim code does not work: used, expired, for another role, or wrong".into(),
@@ -472,11 +480,11 @@ fn answer(
                 }
             }
         }
-        FromTerminal::Join { bssid, beacon, offer, request, station } => {
+        FromTerminal::Join { ahead, bssid, beacon, offer, request, station } => {
             if let Err(wait) = hub.take_from(peer, now) {
                 return Some(too_often(hub, wait, request));
             }
-            let wanted = Wanted { bssid, beacon, station, offer, request };
+            let wanted = Wanted { ahead, bssid, beacon, station, offer, request };
             let refusal: Refusal = hub.core().join(key, wanted, now).err()?;
             Metrics::count(&hub.metrics.refused, "join");
             Some(ToTerminal::Refused { refusal, request })

@@ -50,6 +50,9 @@ pub(super) fn show(status: &TerminalStatus, output: &mut Output<'_>) -> io::Resu
     if status.listed > 0 {
         facts.add("directory", format!("{} access points", status.listed));
     }
+    if status.ahead > 0 {
+        facts.add("codes", format!("{}, held ahead of time", status.ahead));
+    }
     facts.add("interface", format!("{}, as {}", status.interface, status.station));
     facts.add("version", &status.version);
     facts.add("key", status.key.to_string());

@@ -351,6 +351,7 @@ mod terminal {
                 tx: 12_345_678,
             }),
             listed: 12,
+            ahead: 0,
             last: None,
             messages: 0,
             dropped: 0,
@@ -358,6 +359,7 @@ mod terminal {
         let idle = TerminalStatus {
             state: "waiting".into(),
             access: None,
+            ahead: 2,
             last: Some(Refusal::new("no-candidate", "none of 3 access points\nis known")),
             link: LinkState::Down { host: "c.example:1".into(), why: "timed out".into() },
             ..connected.clone()

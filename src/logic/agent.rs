@@ -18,6 +18,8 @@
 //!
 //! `Watch` is a `Want` that nobody said: it looks around without a sound, and asks the coordinator for nothing but a
 //! join at what its own directory knows (`Recognised` instead of `Scanned`, straight to Joining). It never gives up.
+//! Without a link it joins where it holds a code that it was given ahead of time (`ahead.rs`): from there straight to
+//! Associating.
 //!
 //! Invariants, each held by `every_short_history`:
 //! 1. nothing is sent without a link;
@@ -241,6 +243,8 @@ pub struct Agent {
     failures: u32,
     /// Said without a link; to be said at the next one.
     owed: Option<Access>,
+    /// What opens gateways without asking.
+    held: Vec<Joined>,
 }
 
 impl Agent {
@@ -258,6 +262,7 @@ impl Agent {
             next_request: 1,
             failures: 0,
             owed: None,
+            held: Vec::new(),
         }
     }
 
@@ -279,6 +284,11 @@ impl Agent {
     /// The address under which it will be seen from the next join on.
     pub fn set_station(&mut self, station: MacAddr) {
         self.station = station;
+    }
+
+    /// What opens gateways while the coordinator cannot be asked.
+    pub fn set_held(&mut self, held: Vec<Joined>) {
+        self.held = held;
     }
 
     /// The next thing to do.
@@ -549,6 +559,15 @@ impl Agent {
 
     /// Asks for access there.
     fn join(&mut self, candidate: Candidate, others: VecDeque<Candidate>, now: BootTime) {
+        let held =
+            self.held.iter().find(|held| (held.service, &held.ssid) == (candidate.service, &candidate.ssid));
+        if let Some(held) = held.filter(|held| !self.linked && self.owed != Some(access_of(held))) {
+            // Its code opens every access point of its network.
+            let joined = Box::new(Joined { bssid: candidate.bssid, ..held.clone() });
+            self.actions.push_back(Action::Associate(joined.clone()));
+            self.state = State::Associating { joined, others, until: now + ASSOCIATION_DEADLINE };
+            return;
+        }
         let request = self.next_request;
         self.next_request += 1;
         if self.linked {
@@ -697,7 +716,7 @@ impl Agent {
     }
 
     /// The access that stands, is being made, or is being left.
-    fn access(&self) -> Option<Access> {
+    pub fn access(&self) -> Option<Access> {
         match &self.state {
             State::Associating { joined, .. } | State::Connected { joined, .. } => Some(access_of(joined)),
             State::Leaving { access, .. } => Some(*access),

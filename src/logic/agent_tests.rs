@@ -71,6 +71,46 @@ fn watching_it_says_nothing_before_the_directory_knows_the_place() {
 }
 
 #[test]
+fn without_a_link_it_joins_by_what_it_was_given_before() {
+    let mut run = Run::new(true);
+    let known = || {
+        let Input::Heard(ToTerminal::Candidates { aps, .. }) = candidates(&[3], 0) else { panic!() };
+        Input::Recognised(aps)
+    };
+    let held = joined(1, 1 << 48, 7);
+    run.agent.set_held(vec![held.clone()]);
+    assert_eq!(run.say(Input::Watch), [Action::Scan { silently: true }]);
+    // At another access point of the gateway than the one for which it was asked.
+    let there = Joined { bssid: bssid(3), ..held.clone() };
+    assert_eq!(run.say(known()), [Action::Associate(Box::new(there))]);
+    assert_eq!(run.say(Input::Associated), []);
+    let access = access_of(&held);
+    assert_eq!(run.agent.access(), Some(access));
+    assert_eq!(run.say(Input::LinkUp), [Action::Beat { access, next: None }], "the way is there now");
+
+    // With a link it asks, whatever it holds; without one it joins nowhere else.
+    let mut run = Run::new(true);
+    run.agent.set_held(vec![held.clone()]);
+    run.say(Input::LinkUp);
+    run.say(Input::Watch);
+    assert_eq!(run.say(known()), [join(3, 1)]);
+    let mut run = Run::new(true);
+    run.agent.set_held(vec![Joined { ssid: Ssid::new("other").unwrap(), ..held.clone() }]);
+    run.say(Input::Watch);
+    assert_eq!(run.say(known()), []);
+
+    // What opens nothing is given back as soon as somebody can be told.
+    let mut run = Run::new(true);
+    run.agent.set_held(vec![held]);
+    run.say(Input::Watch);
+    run.say(known());
+    let wrong = Refusal::new("account-refused", "the network refused the account");
+    let failed = run.say(Input::AssociationFailed(wrong.clone()));
+    assert_eq!(failed, [Action::Dissociate, Action::Tell(wrong)]);
+    assert_eq!(run.say(Input::LinkUp), [leave(7)]);
+}
+
+#[test]
 fn nobody_who_asked_not_to_be_listed_is_named() {
     let mut run = Run::new(true);
     run.say(Input::LinkUp);
@@ -497,6 +537,7 @@ fn joined(last: u8, request: u64, incarnation: u32) -> Joined {
     Joined {
         code: None,
         ssid: Ssid::new("net").unwrap(),
+        ahead: None,
         bssid: bssid(last),
         request,
         service: ServiceId([4; 16]),

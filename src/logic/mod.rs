@@ -11,6 +11,8 @@
 pub mod accounting;
 #[cfg(feature = "terminal")]
 pub mod agent;
+#[cfg(feature = "terminal")]
+pub mod ahead;
 #[cfg(feature = "link")]
 pub mod backoff;
 #[cfg(any(feature = "gateway", feature = "coordinator"))]

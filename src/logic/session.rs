@@ -6,7 +6,10 @@
 //!                      │ patience over              │ nobody came      │ deadline over   │ Heartbeat, or the
 //!                      │ (Refuse)                   │ (NeverJoined)    ▼                 │ gateway sees it
 //!                      │                            │               Suspect ─────────────┘
-//!                      ▼                            ▼                  │ really gone (Silence)
+//!                      │                            ▼                  │
+//!                      │ Acknowledged, ahead                           │
+//!                      ├────────────────────> Reserved (waits longer: Heartbeat -> Active, nobody came -> Evicting)
+//!                      ▼                                               │ really gone (Silence)
 //!   Leave, End ────> Evicting <────────────────────────────────────────┘
 //!                      │ the gateway acknowledges          a Join in any state: Granting, one incarnation up
 //!                      ▼
@@ -16,6 +19,9 @@
 //! `Suspect` leaves for `Evicting` in one place, `Session::evict`; the driver makes it durable with one
 //! compare-and-swap and one outbox row. Before that point a heartbeat or a join rescues; after it, a join
 //! opens the next incarnation, for which the late notice does not count.
+//!
+//! A reservation is a join whose terminal may come without asking again, with the code that it was given: the gateway
+//! holds its grant from now on, and only the first heartbeat is waited for, for longer.
 //!
 //! Not here: which sessions there are, the brake's counts ([`super::brake`]) and the clock of a million
 //! deadlines ([`super::wheel`]). The driver asks the machine only when a deadline really is over.
@@ -46,6 +52,8 @@ pub struct Patience {
     pub grant: Duration,
     /// From the grant to the first heartbeat.
     pub join: Duration,
+    /// The same where it was given its code ahead of time.
+    pub ahead: Duration,
     /// From one heartbeat to the lapse, when the terminal does not say otherwise.
     pub silence: Duration,
     /// The longest time a terminal may declare itself asleep.
@@ -61,6 +69,8 @@ pub enum State {
     Granting,
     /// The gateway admits the station; no heartbeat yet.
     Granted,
+    /// The same; its terminal holds the code and comes some day.
+    Reserved,
     /// Heartbeats come.
     Active,
     /// They stopped.
@@ -73,14 +83,22 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [State; 6] =
-        [State::Granting, State::Granted, State::Active, State::Suspect, State::Evicting, State::Over];
+    pub const ALL: [State; 7] = [
+        State::Granting,
+        State::Granted,
+        State::Reserved,
+        State::Active,
+        State::Suspect,
+        State::Evicting,
+        State::Over,
+    ];
 
     /// The stable word.
     pub fn word(self) -> &'static str {
         match self {
             State::Granting => "granting",
             State::Granted => "granted",
+            State::Reserved => "reserved",
             State::Active => "active",
             State::Suspect => "suspect",
             State::Evicting => "evicting",
@@ -91,7 +109,7 @@ impl State {
     /// Whether the gateway is to enforce the grant.
     pub fn is_wanted(self) -> bool {
         match self {
-            State::Granting | State::Granted | State::Active | State::Suspect => true,
+            State::Granting | State::Granted | State::Reserved | State::Active | State::Suspect => true,
             State::Evicting | State::Over => false,
         }
     }
@@ -122,6 +140,8 @@ pub struct Sight {
 pub enum Input {
     /// The terminal asks for access here, for the first time or again.
     Join,
+    /// The same, ahead of time.
+    Reserve,
     /// The grant could not be kept: nothing was sent.
     NotKept,
     /// The gateway carries out the grant of this join.
@@ -192,6 +212,8 @@ pub struct Session {
     state: State,
     incarnation: Incarnation,
     policy: Policy,
+    /// Whether this join was asked for ahead of time.
+    ahead: bool,
     deadline: Option<BootTime>,
     /// The inquiry that is open.
     inquiry: Option<u64>,
@@ -209,6 +231,7 @@ impl Session {
             state: State::Over,
             incarnation: Incarnation(0),
             policy,
+            ahead: false,
             deadline: None,
             inquiry: None,
             baseline: None,
@@ -233,6 +256,7 @@ impl Session {
                 session.enter(State::Granting, Some(now + patience.grant.max(patience.silence)));
             }
             State::Granted => session.enter(State::Granted, Some(now + patience.join)),
+            State::Reserved => session.enter(State::Reserved, Some(now + patience.ahead)),
             State::Active => session.enter(State::Active, Some(now + patience.silence)),
             State::Suspect => {
                 session.enter(State::Active, Some(now + patience.silence));
@@ -261,28 +285,38 @@ impl Session {
 
     /// Takes in what happened.
     pub fn handle_input(&mut self, input: Input, patience: &Patience, now: BootTime) {
-        use State::{Active, Evicting, Granted, Granting, Over, Suspect};
+        use State::{Active, Evicting, Granted, Granting, Over, Reserved, Suspect};
         match (self.state, input) {
-            (Granting | Granted | Active | Suspect | Evicting | Over, Input::Join) => {
+            (
+                Granting | Granted | Reserved | Active | Suspect | Evicting | Over,
+                Input::Join | Input::Reserve,
+            ) => {
+                self.ahead = input == Input::Reserve;
                 self.incarnation = self.incarnation.next();
                 self.enter(Granting, Some(now + patience.grant));
                 self.actions.push(Action::Grant(self.incarnation));
             }
             (Granting, Input::NotKept) => self.over(false),
-            (Granted | Active | Suspect | Evicting | Over, Input::NotKept) => {}
+            (Granted | Reserved | Active | Suspect | Evicting | Over, Input::NotKept) => {}
 
             (Granting, Input::Acknowledged(incarnation)) if incarnation == self.incarnation => {
-                self.enter(Granted, Some(now + patience.join));
+                if self.ahead {
+                    self.enter(Reserved, Some(now + patience.ahead));
+                    // The acknowledgement itself is kept as `Granted`.
+                    self.actions.push(Action::Keep(Granted, Reserved));
+                } else {
+                    self.enter(Granted, Some(now + patience.join));
+                }
                 self.actions.push(Action::TellJoined(incarnation));
             }
-            (Granting | Granted | Active | Suspect | Evicting | Over, Input::Acknowledged(_)) => {}
+            (Granting | Granted | Reserved | Active | Suspect | Evicting | Over, Input::Acknowledged(_)) => {}
 
             (_, Input::Heartbeat(incarnation, _)) if incarnation != self.incarnation => {
                 // A program of the same terminal that was started before its latest join.
                 self.actions.push(Action::TellOver(incarnation, Some(Cause::Replaced)));
             }
             // While granting: it was told that it may join, and this coordinator forgot in a crash.
-            (Granting | Granted | Active | Suspect, Input::Heartbeat(_, next)) => {
+            (Granting | Granted | Reserved | Active | Suspect, Input::Heartbeat(_, next)) => {
                 let from = self.state;
                 self.enter(Active, Some(now + heartbeat_due(next, patience)));
                 if from != Active {
@@ -296,24 +330,24 @@ impl Session {
             (Suspect, Input::Judge { grip, reachable, inquiry }) => {
                 self.judge(grip, reachable, inquiry, patience, now);
             }
-            (Granting | Granted | Active | Evicting | Over, Input::Judge { .. }) => {}
+            (Granting | Granted | Reserved | Active | Evicting | Over, Input::Judge { .. }) => {}
 
             (Suspect, Input::Seen(sight, grip)) if self.inquiry == Some(sight.inquiry) => {
                 self.seen(sight, grip, patience, now);
             }
-            (Granting | Granted | Active | Suspect | Evicting | Over, Input::Seen(..)) => {}
+            (Granting | Granted | Reserved | Active | Suspect | Evicting | Over, Input::Seen(..)) => {}
 
             (Suspect, Input::GatewayUp) => self.actions.push(Action::Consider),
-            (Granting | Granted | Active | Evicting | Over, Input::GatewayUp) => {}
+            (Granting | Granted | Reserved | Active | Evicting | Over, Input::GatewayUp) => {}
 
-            (Granting | Granted | Active | Suspect, Input::Leave(incarnation))
+            (Granting | Granted | Reserved | Active | Suspect, Input::Leave(incarnation))
                 if incarnation == self.incarnation =>
             {
                 self.evict(Cause::Left);
             }
-            (Granting | Granted | Active | Suspect | Evicting | Over, Input::Leave(_)) => {}
+            (Granting | Granted | Reserved | Active | Suspect | Evicting | Over, Input::Leave(_)) => {}
 
-            (Granting | Granted | Active | Suspect, Input::End(cause)) => {
+            (Granting | Granted | Reserved | Active | Suspect, Input::End(cause)) => {
                 self.actions.push(Action::TellOver(self.incarnation, Some(cause)));
                 self.evict(cause);
             }
@@ -323,16 +357,19 @@ impl Session {
                 // The row goes with the acknowledgement, in one transaction.
                 self.over(false);
             }
-            (Granting | Granted | Active | Suspect | Evicting | Over, Input::EvictionAcknowledged(_)) => {}
+            (
+                Granting | Granted | Reserved | Active | Suspect | Evicting | Over,
+                Input::EvictionAcknowledged(_),
+            ) => {}
 
-            (Granting | Granted | Active | Suspect, Input::EndedThere(incarnation, cause))
+            (Granting | Granted | Reserved | Active | Suspect, Input::EndedThere(incarnation, cause))
                 if incarnation == self.incarnation =>
             {
                 self.actions.push(Action::TellOver(incarnation, Some(cause)));
                 self.over(true);
             }
             // While evicting, the acknowledgement ends it.
-            (Granting | Granted | Active | Suspect | Evicting | Over, Input::EndedThere(..)) => {}
+            (Granting | Granted | Reserved | Active | Suspect | Evicting | Over, Input::EndedThere(..)) => {}
         }
     }
 
@@ -351,7 +388,7 @@ impl Session {
                 self.actions.push(Action::TellRefused(patience.grant));
                 self.evict(Cause::NeverJoined);
             }
-            State::Granted => {
+            State::Granted | State::Reserved => {
                 self.actions.push(Action::TellOver(self.incarnation, Some(Cause::NeverJoined)));
                 self.evict(Cause::NeverJoined);
             }

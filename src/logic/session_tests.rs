@@ -5,6 +5,7 @@ use super::*;
 const PATIENCE: Patience = Patience {
     grant: Duration::from_secs(10),
     join: Duration::from_secs(120),
+    ahead: Duration::from_secs(600),
     silence: Duration::from_secs(90),
     sleep_most: Duration::from_secs(3600),
     inquiry: Duration::from_secs(15),
@@ -15,6 +16,7 @@ const START: BootTime = BootTime(1_000_000_000_000);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Join,
+    Reserve,
     NotKept,
     Acknowledge,
     AcknowledgeEarlier,
@@ -38,8 +40,9 @@ enum Event {
     Wait,
 }
 
-const EVENTS: [Event; 22] = [
+const EVENTS: [Event; 23] = [
     Event::Join,
+    Event::Reserve,
     Event::NotKept,
     Event::Acknowledge,
     Event::AcknowledgeEarlier,
@@ -112,6 +115,7 @@ impl World {
         let seen = |sight| Input::Seen(sight, self.grip);
         let input = match event {
             Event::Join => Input::Join,
+            Event::Reserve => Input::Reserve,
             Event::NotKept => Input::NotKept,
             Event::Acknowledge => Input::Acknowledged(join),
             Event::AcknowledgeEarlier => Input::Acknowledged(earlier),
@@ -158,7 +162,7 @@ impl World {
         if event == Event::Heartbeat
             && matches!(
                 self.session.state(),
-                State::Granting | State::Granted | State::Active | State::Suspect
+                State::Granting | State::Granted | State::Reserved | State::Active | State::Suspect
             )
         {
             self.heard_until = self.now + PATIENCE.silence;
@@ -171,7 +175,7 @@ impl World {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Grant(incarnation) => {
-                    assert_eq!(event, Event::Join);
+                    assert!(matches!(event, Event::Join | Event::Reserve));
                     assert_eq!(incarnation, self.session.incarnation());
                     self.kept = Some(State::Granting);
                 }
@@ -234,7 +238,9 @@ impl World {
         let session = &self.session;
         match session.state() {
             // Everything that waits has a deadline, or somebody who will call.
-            State::Granting | State::Granted | State::Active => assert!(session.poll_timeout().is_some()),
+            State::Granting | State::Granted | State::Reserved | State::Active => {
+                assert!(session.poll_timeout().is_some());
+            }
             State::Suspect => assert!(session.poll_timeout().is_some() || !self.reachable, "{session:?}"),
             State::Evicting => {
                 assert!(session.poll_timeout().is_none());
@@ -258,6 +264,7 @@ fn every_short_history() {
             &[Event::Join, Event::Acknowledge, Event::Heartbeat, Event::Wait],
             &[Event::Join, Event::Acknowledge, Event::Heartbeat, Event::BrakeHeld, Event::Wait],
             &[Event::Join, Event::Acknowledge, Event::Heartbeat, Event::Leave, Event::Join],
+            &[Event::Reserve, Event::Acknowledge],
         ] {
             let mut world = World::new(policy);
             prefix.iter().for_each(|event| world.happens(*event));
@@ -345,4 +352,29 @@ fn after_a_restart_the_full_time_begins_again() {
     session.handle_timeout(&PATIENCE, START + Duration::from_secs(30));
     session.handle_input(Input::Heartbeat(Incarnation(1), None), &PATIENCE, START + Duration::from_secs(30));
     assert_eq!(session.poll_action(), Some(Action::Keep(State::Granting, State::Active)));
+}
+
+#[test]
+fn who_was_given_a_code_ahead_of_time_may_come_late_and_not_for_ever() {
+    let (mut world, waits) = (World::new(Policy::Strict), PATIENCE.ahead.as_secs() / 120);
+    world.happens(Event::Reserve);
+    world.happens(Event::Acknowledge);
+    assert_eq!(world.told, [Action::TellJoined(Incarnation(1))]);
+    let reserved = world.clone();
+    for _ in 1..waits {
+        world.happens(Event::Wait);
+        assert_eq!((world.session.state(), world.kept), (State::Reserved, Some(State::Reserved)));
+    }
+    let mut late = world.clone();
+    late.happens(Event::Heartbeat);
+    assert_eq!((late.session.state(), late.kept), (State::Active, Some(State::Active)));
+    world.happens(Event::Wait);
+    assert_eq!((world.session.state(), world.evicted.len()), (State::Evicting, 1));
+    // A join of the ordinary kind after it waits as long as such a one.
+    let mut again = reserved;
+    again.happens(Event::Join);
+    again.happens(Event::Acknowledge);
+    assert_eq!(again.session.poll_timeout(), Some(again.now + PATIENCE.join));
+    let mut kept = Session::restored(State::Reserved, Incarnation(1), Policy::Strict, &PATIENCE, START);
+    assert_eq!((kept.poll_action(), kept.poll_timeout()), (None, Some(START + PATIENCE.ahead)));
 }

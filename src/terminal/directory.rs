@@ -7,7 +7,7 @@ use crate::adapters::link::keeper::KeptLink;
 use crate::config::terminal::Settings;
 use crate::host::clock;
 use crate::logic::directory::{Action, Book, Input, Needed, Reader};
-use crate::model::{BootTime, PublicKey, Refusal, sentence};
+use crate::model::{Area, BootTime, Bssid, PublicKey, Refusal, ServiceId, sentence};
 use crate::wire::directory::SignedDirectory;
 use crate::wire::terminal::{Candidate, FromTerminal, SeenAp, ToTerminal};
 
@@ -83,8 +83,15 @@ impl Directory {
         self.reader.book().recognise(seen, self.needed)
     }
 
-    /// Carries out what the reader wants.
-    pub(super) fn act(&mut self, link: &KeptLink<FromTerminal, ToTerminal>) {
+    /// Gateway and address of the access points that are listed in these areas, in their order.
+    pub(super) fn in_areas<'a>(&'a self, areas: &'a [Area]) -> impl Iterator<Item = (ServiceId, Bssid)> + 'a {
+        let listed = areas.iter().flat_map(|area| self.reader.book().in_area(area));
+        listed.map(|listed| (listed.service, listed.bssid))
+    }
+
+    /// Carries out what the reader wants; whether another list is held by then.
+    pub(super) fn act(&mut self, link: &KeptLink<FromTerminal, ToTerminal>) -> bool {
+        let mut changed = false;
         while let Some(action) = self.reader.poll_action() {
             match action {
                 Action::Ask { region, have, part, request } => {
@@ -93,6 +100,7 @@ impl Directory {
                     }
                 }
                 Action::Keep { region, whole, parts } => {
+                    changed = true;
                     tracing::info!(%region, access_points = self.reader.book().len(), "the directory is up to date");
                     if let Err(error) = kept_directory::store(&self.state_dir, &region, whole, &parts) {
                         tracing::warn!("a directory is held until this program ends: {}", sentence(&error));
@@ -101,5 +109,6 @@ impl Directory {
                 Action::Tell(refusal) => tracing::warn!(word = refusal.word, "{refusal}"),
             }
         }
+        changed
     }
 }

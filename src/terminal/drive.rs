@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::ahead::Codes;
 use super::directory::Directory;
 use super::effects::{Effects, Outside};
 use super::messages::Messages;
@@ -67,11 +68,14 @@ pub async fn run(settings: Settings, file: PathBuf, ready: impl FnOnce()) -> Res
     let messages = Messages::new(&settings, identity.clone(), enrolment.coordinator.key);
     let effects = Effects::new(settings, link, interface, identity.clone());
     let station = effects.station()?;
+    let mut codes = Codes::load(&effects.settings, identity.clone(), station);
+    codes.listed(&directory, &effects.settings, clock::now());
     let why = "no attempt has ended yet".to_owned();
     let state = LinkState::Down { host: enrolment.coordinator.host.clone(), why };
     let terminal = Terminal {
         agent: Agent::new(station, stay),
         directory,
+        codes,
         effects,
         messages,
         enrolment,
@@ -89,6 +93,7 @@ pub async fn run(settings: Settings, file: PathBuf, ready: impl FnOnce()) -> Res
 struct Terminal {
     agent: Agent,
     directory: Directory,
+    codes: Codes,
     effects: Effects,
     messages: Messages,
     enrolment: Enrolment,
@@ -118,8 +123,12 @@ impl Terminal {
                 };
             }
             self.messages.follow(&self.agent);
-            let due =
-                [self.agent.poll_timeout(), self.directory.poll_timeout(), self.messages.poll_timeout()];
+            let due = [
+                self.agent.poll_timeout(),
+                self.directory.poll_timeout(),
+                self.codes.poll_timeout(),
+                self.messages.poll_timeout(),
+            ];
             let due = due.into_iter().flatten().min();
             let mut input = None;
             tokio::select! {
@@ -133,6 +142,7 @@ impl Terminal {
                     rang?;
                     self.agent.handle_timeout(clock::now());
                     self.directory.handle_timeout(clock::now());
+                    self.codes.handle_timeout(clock::now());
                     let taken = self.messages.handle_timeout(&self.agent);
                     self.taken(taken);
                 }
@@ -175,6 +185,7 @@ impl Terminal {
         if directory {
             self.directory = Directory::load(now, self.enrolment.coordinator.key);
             self.directory.link(matches!(self.link, LinkState::Up { .. }), clock::now());
+            self.codes.listed(&self.directory, &self.effects.settings, clock::now());
         }
         tracing::info!("settings read again");
     }
@@ -197,7 +208,11 @@ impl Terminal {
                 self.agent.handle_input(input, clock::now());
             }
         }
-        self.directory.act(&self.effects.link);
+        if self.directory.act(&self.effects.link) {
+            self.codes.listed(&self.directory, &self.effects.settings, clock::now());
+        }
+        self.codes.follow(&self.agent, clock::now());
+        self.codes.act(&self.effects.link, &mut self.agent);
         Ok(())
     }
 
@@ -209,12 +224,14 @@ impl Terminal {
                 self.link = LinkState::Up { host };
                 self.forget_claim();
                 self.directory.link(true, clock::now());
+                self.codes.link(true, clock::now());
                 Some(Input::LinkUp)
             }
             LinkEvent::Down { word, why, retry_in } => {
                 tracing::warn!(host, word, ?retry_in, "no link to the coordinator: {why}");
                 self.link = LinkState::Down { host, why };
                 self.directory.link(false, clock::now());
+                self.codes.link(false, clock::now());
                 Some(Input::LinkDown)
             }
             LinkEvent::Message(ToTerminal::Directory { signed, request }) => {
@@ -230,7 +247,7 @@ impl Terminal {
                 }
                 None
             }
-            LinkEvent::Message(message) => Some(Input::Heard(message)),
+            LinkEvent::Message(message) => self.codes.heard(message, clock::now()).map(Input::Heard),
             LinkEvent::Malformed { why } => {
                 self.drop_outside(&why);
                 None
@@ -317,6 +334,7 @@ impl Terminal {
                 tx: moved.tx,
             }),
             listed: self.directory.len() as u64,
+            ahead: self.codes.len() as u64,
             last: self.effects.last.clone(),
             messages: self.messages.shown,
             dropped: self.dropped,

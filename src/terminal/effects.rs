@@ -92,7 +92,7 @@ impl Effects {
                 let seen = self.seen.iter().find(|ap| ap.bssid == to.bssid);
                 let beacon = seen.and_then(|ap| ap.beacon.clone());
                 let (bssid, station) = (to.bssid, to.station);
-                self.send(FromTerminal::Join { bssid, beacon, offer, request, station });
+                self.send(FromTerminal::Join { ahead: false, bssid, beacon, offer, request, station });
                 Ok(None)
             }
             Action::Beat { access, next } => {

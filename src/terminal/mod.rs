@@ -3,6 +3,7 @@
 //! What is decided is in `logic/agent.rs`; `drive.rs` is the one loop; `effects.rs` is where a decision meets
 //! the world; `messages.rs` is what the person is told. Addresses and routes of the interface are somebody else's work (systemd-networkd, dhclient).
 
+mod ahead;
 mod directory;
 mod drive;
 mod effects;

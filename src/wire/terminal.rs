@@ -37,6 +37,9 @@ pub enum FromTerminal {
     },
     /// Open a session at one of the candidates.
     Join {
+        /// Ahead of time: the terminal comes some day, perhaps without a way to ask again. Only where it gets a code.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ahead: bool,
         /// The access point chosen.
         bssid: Bssid,
         /// Keys to seal an access code for; absent: the terminal is older than sealed codes.
@@ -235,6 +238,9 @@ pub struct Joined {
     pub code: Option<Box<SealedCode>>,
     /// Its network.
     pub ssid: Ssid,
+    /// How long the session waits for the first heartbeat, where it was asked for ahead of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Millis>,
     /// The access point.
     pub bssid: Bssid,
     /// Of the request.
@@ -273,7 +279,8 @@ mod tests {
         let offer = Offer { keys: vec![key], signature: Signature([2; 64]) };
         let beacon = HeardBeacon::find(&OURS);
         assert!(beacon.is_some());
-        let join = |offer| FromTerminal::Join {
+        let join = |offer: Option<Offer>| FromTerminal::Join {
+            ahead: offer.is_some(),
             bssid: BSSID,
             beacon: beacon.clone(),
             offer,
@@ -317,12 +324,44 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_33_octets_is_none_and_is_named() {
+        let bytes = |octets: usize| {
+            let ap = SeenAp {
+                ssid: Ssid::new(vec![b'a'; octets.min(32)]).unwrap(),
+                bssid: BSSID,
+                beacon: None,
+                freq_mhz: 2412,
+                signal_dbm: -40,
+            };
+            let bytes = encode(&FromTerminal::Ask { aps: vec![ap], request: 1 }).unwrap();
+            match octets {
+                0..=32 => bytes,
+                // The length in the head of the byte string (RFC 8949, 3.1), and as many octets more.
+                _ => {
+                    let head = [&[0x58, 32][..], &[b'a'; 32]].concat();
+                    let at = bytes.windows(34).position(|part| part == head).unwrap();
+                    let long = [&[0x58, octets as u8][..], &vec![b'a'; octets]].concat();
+                    [&bytes[..at], &long, &bytes[at + 34..]].concat()
+                }
+            }
+        };
+        for octets in [0, 1, 32] {
+            assert!(decode::<FromTerminal>(&bytes(octets)).is_ok(), "{octets}");
+        }
+        for octets in [33, 64, 255] {
+            let error = decode::<FromTerminal>(&bytes(octets)).unwrap_err().to_string();
+            assert!(error.contains(&octets.to_string()), "{error}");
+        }
+    }
+
+    #[test]
     fn what_a_terminal_hears_is_deterministic_and_comes_back() {
         let ssid = Ssid::new("café").unwrap();
         let service = ServiceId([4; 16]);
         let joined = Joined {
             code: None,
             ssid: ssid.clone(),
+            ahead: None,
             bssid: BSSID,
             request: 2,
             service,
@@ -343,7 +382,11 @@ mod tests {
                 aps: vec![Candidate { name: "Corner".into(), ssid, bssid: BSSID, service }],
                 request: 1,
             },
-            ToTerminal::Joined(Joined { code: Some(Box::new(sealed)), ..joined.clone() }),
+            ToTerminal::Joined(Joined {
+                code: Some(Box::new(sealed)),
+                ahead: Some(Millis(9)),
+                ..joined.clone()
+            }),
             ToTerminal::Joined(joined),
             ToTerminal::Directory {
                 signed: SignedDirectory { directory: vec![1, 2], signature: Signature([3; 64]) },

@@ -16,6 +16,7 @@ mod codes;
 mod forger;
 mod stage;
 
+mod ahead_of_time;
 mod beacon;
 mod beacon_reload;
 mod changed_address;

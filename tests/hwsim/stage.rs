@@ -162,7 +162,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn terminal_with(&self, station: usize, more: &str) -> Terminal {
+    pub fn terminal_with(&self, station: usize, more: &str) -> Terminal {
         let token = self.coordinator.ask(json!({"verb": "claim", "role": "terminal"}));
         let token = token["token"].as_str().expect("a token").to_owned();
         let terminal = Terminal::with(&self.lab, station, self.supplicants[station].sockets(), &token, more);

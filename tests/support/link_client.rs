@@ -410,14 +410,21 @@ impl Terminal {
     pub async fn want_code(&mut self, bssid: Bssid, station: MacAddr, offer: Option<Offer>) {
         self.requests += 1;
         let (beacon, request) = (None, self.requests);
-        self.socket.send(&FromTerminal::Join { bssid, beacon, offer, request, station }).await;
+        self.socket.send(&FromTerminal::Join { ahead: false, bssid, beacon, offer, request, station }).await;
+    }
+
+    /// The same, ahead of time.
+    pub async fn reserve(&mut self, bssid: Bssid, station: MacAddr, offer: Option<Offer>) {
+        self.requests += 1;
+        let (beacon, request) = (None, self.requests);
+        self.socket.send(&FromTerminal::Join { ahead: true, bssid, beacon, offer, request, station }).await;
     }
 
     /// The same, with what the access point announced.
     pub async fn want_after(&mut self, bssid: Bssid, station: MacAddr, beacon: Option<HeardBeacon>) {
         self.requests += 1;
         let (offer, request) = (None, self.requests);
-        self.socket.send(&FromTerminal::Join { bssid, beacon, offer, request, station }).await;
+        self.socket.send(&FromTerminal::Join { ahead: false, bssid, beacon, offer, request, station }).await;
     }
 
     pub async fn answer(&mut self) -> Result<Joined, Refusal> {

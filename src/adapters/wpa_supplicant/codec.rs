@@ -371,6 +371,7 @@ mod tests {
         Joined {
             code: None,
             ssid: Ssid::new(b"a\n|\0".as_slice()).unwrap(),
+            ahead: None,
             bssid: Bssid(MacAddr([2, 0, 0, 0, 1, 0])),
             request: 1,
             service: ServiceId([4; 16]),

@@ -157,7 +157,7 @@ impl Scene {
     fn join(&mut self, terminal: PublicKey, number: u16) {
         let [high, low] = number.to_be_bytes();
         let station = MacAddr([2, 0, 0, 9, high, low]);
-        let wanted = Wanted { bssid: BSSID, beacon: None, station, offer: None, request: 1 };
+        let wanted = Wanted { ahead: false, bssid: BSSID, beacon: None, station, offer: None, request: 1 };
         self.hub.core().join(terminal, wanted, self.now).unwrap();
     }
 

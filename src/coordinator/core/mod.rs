@@ -123,6 +123,8 @@ struct Joining {
     code: Option<Box<SealedCode>>,
     /// Whether the join before it stands at the gateway.
     goes_on: bool,
+    /// Whether the terminal asks ahead of time.
+    ahead: bool,
 }
 
 impl Entry {
@@ -686,6 +688,7 @@ pub fn patience(settings: &Settings) -> Patience {
     Patience {
         grant: settings.grant_patience,
         join: settings.join_patience,
+        ahead: settings.ahead_patience,
         silence: settings.silence(),
         sleep_most: settings.sleep_most,
         inquiry: settings.inquiry_patience,

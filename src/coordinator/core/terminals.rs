@@ -34,6 +34,8 @@ type TerminalSender = mpsc::Sender<Box<ToTerminal>>;
 /// What a terminal asks for when it joins.
 #[derive(Clone, Debug)]
 pub struct Wanted {
+    /// Whether the terminal comes later, perhaps without asking again.
+    pub ahead: bool,
     /// The access point chosen.
     pub bssid: Bssid,
     /// What it announced when the terminal saw it.
@@ -156,7 +158,7 @@ impl Core {
     pub fn join(
         &mut self,
         terminal: PublicKey,
-        Wanted { bssid, beacon, station, offer, request }: Wanted,
+        Wanted { ahead, bssid, beacon, station, offer, request }: Wanted,
         now: BootTime,
     ) -> Result<(), Refusal> {
         if let Err(wait) = self.joins.take(&terminal, now) {
@@ -189,17 +191,43 @@ impl Core {
                 "the gateway of this access point is not connected now",
             ));
         }
-        if beacon.is_none() && self.is_announced(&gateway, bssid) {
+        if ahead {
+            self.check_ahead(terminal, gateway, offer.is_some())?;
+        } else if beacon.is_none() && self.is_announced(&gateway, bssid) {
             let sentence = "this access point announces its gateway on the air, and what the terminal heard does not: it \
                             was not near, or heard a twin of it";
             return Err(Refusal::new("beacon-missing", sentence));
         }
         self.was_near(&gateway, bssid, beacon.as_ref(), now)?;
-        let wanted = Wanted { bssid, beacon, station, offer, request };
+        let wanted = Wanted { ahead, bssid, beacon, station, offer, request };
         match self.move_here(terminal, gateway, wanted, now)? {
             Some(wanted) => self.join_at(terminal, gateway, wanted, now),
             None => Ok(()),
         }
+    }
+
+    /// Whether a terminal may be given a code of this gateway before it is near.
+    fn check_ahead(&self, terminal: PublicKey, gateway: PublicKey, by_code: bool) -> Result<(), Refusal> {
+        if self.patience.ahead.is_zero() {
+            let sentence = "this coordinator gives no access codes ahead of time (patience.ahead)";
+            return Err(Refusal::new("not-ahead", sentence));
+        }
+        if !by_code {
+            let sentence = "this access point has no access codes, and nothing else is given ahead of time";
+            return Err(Refusal::new("no-code-network", sentence));
+        }
+        // Whoever is near may ask where it is near. Who is not, is to be somebody.
+        if !self.is_enrolled_terminal(&terminal) && self.allowance(terminal, gateway).is_none() {
+            let sentence = "codes are given ahead of time to terminals that were enrolled with a claim, and to those \
+                            that have bought access there";
+            return Err(Refusal::new("not-entitled", sentence));
+        }
+        let present = self.by_pair.get(&(terminal, gateway)).and_then(|index| self.entry(*index));
+        if present.is_some_and(|entry| entry.machine.state().is_expected()) {
+            let sentence = "a session stands at this gateway; its code would end";
+            return Err(Refusal::new("session-stands", sentence));
+        }
+        Ok(())
     }
 
     /// The rest of a join: everything but the station is checked.
@@ -207,7 +235,7 @@ impl Core {
         &mut self,
         terminal: PublicKey,
         gateway: PublicKey,
-        Wanted { bssid, beacon: _, station, offer, request }: Wanted,
+        Wanted { ahead, bssid, beacon: _, station, offer, request }: Wanted,
         now: BootTime,
     ) -> Result<(), Refusal> {
         if self.writer.is_full() {
@@ -230,14 +258,14 @@ impl Core {
             entry.bssid = bssid;
             entry.by_code = offer.is_some();
             let goes_on = entry.machine.state().is_wanted();
-            entry.joining = Some(Box::new(Joining { request, offer, code: None, goes_on }));
+            entry.joining = Some(Box::new(Joining { request, offer, code: None, goes_on, ahead }));
             entry.cause = None;
             if self.by_station.get(&(gateway, before)) == Some(&index) {
                 self.by_station.remove(&(gateway, before));
             }
             self.by_station.insert((gateway, station), index);
         }
-        self.input(index, Input::Join, now);
+        self.input(index, if ahead { Input::Reserve } else { Input::Join }, now);
         Ok(())
     }
 
@@ -340,7 +368,7 @@ impl Core {
         let heartbeat = Millis::from(self.heartbeat);
         let Some(entry) = self.entry_mut(index) else { return };
         let Some(joining) = entry.joining.take() else { return };
-        let Joining { request, code, .. } = *joining;
+        let Joining { request, code, ahead, .. } = *joining;
         let (terminal, gateway, bssid, session) = (entry.terminal, entry.gateway, entry.bssid, entry.id);
         let incarnation = entry.machine.incarnation();
         if entry.by_code && code.is_none() {
@@ -357,6 +385,7 @@ impl Core {
         let joined = Joined {
             code,
             ssid: network.ssid.clone(),
+            ahead: ahead.then(|| Millis::from(self.patience.ahead)),
             bssid,
             request,
             service: service_id(gateway),

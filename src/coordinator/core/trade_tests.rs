@@ -190,7 +190,8 @@ impl World {
         let joined = self.hub.core().by_pair.contains_key(&(ANNE, identity().public()));
         if !joined && self.buyer == Buyer::Pays {
             let station = MacAddr([2, 0, 0, 9, 0, 1]);
-            let wanted = Wanted { bssid: BSSID, beacon: None, station, offer: None, request: 1 };
+            let wanted =
+                Wanted { ahead: false, bssid: BSSID, beacon: None, station, offer: None, request: 1 };
             let joined = self.hub.core().join(ANNE, wanted, now);
             let bought = self.hub.core().allowance(ANNE, identity().public()).is_some();
             assert_eq!(joined.is_ok(), bought, "{joined:?}");

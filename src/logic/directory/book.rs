@@ -126,6 +126,15 @@ impl Book {
         self.regions.remove(region);
     }
 
+    /// What is listed in an area, by address.
+    pub fn in_area<'a>(&'a self, area: &'a Area) -> impl Iterator<Item = &'a Listed> {
+        let volume = self.regions.get(area.region());
+        volume
+            .into_iter()
+            .flat_map(|volume| volume.listed.values())
+            .filter(move |listed| listed.area == *area)
+    }
+
     /// Those in reach that are listed under this address and this name, strongest first; none of an area of which
     /// too few are in reach. One is enough where fewer than three are listed.
     pub fn recognise(&self, seen: &[SeenAp], needed: Needed) -> Vec<Candidate> {

@@ -222,7 +222,7 @@ pub struct SessionPage {
 pub struct SessionRow {
     /// Its id.
     pub session: SessionId,
-    /// `granting`, `granted`, `active`, `suspect` or `evicting`.
+    /// `granting`, `granted`, `reserved`, `active`, `suspect` or `evicting`.
     pub state: String,
     /// The grant.
     pub grant: GrantId,

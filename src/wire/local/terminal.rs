@@ -43,6 +43,9 @@ pub struct TerminalStatus {
     /// Access points in the directories that it holds.
     #[serde(default)]
     pub listed: u64,
+    /// Access codes that it holds ahead of time.
+    #[serde(default)]
+    pub ahead: u64,
     /// What stood in the way last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Refusal>,
