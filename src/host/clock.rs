@@ -34,6 +34,13 @@ pub fn known_calendar() -> Option<u64> {
     Some(calendar()).filter(|seconds| *seconds >= KNOWN)
 }
 
+/// The name of this boot of the machine (random(4)); `None`: there is no /proc.
+#[cfg(feature = "portal")]
+pub fn boot_id() -> Option<crate::model::BootId> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    text.trim().replace('-', "").parse().ok()
+}
+
 /// One deadline to wait for (timerfd_create(2)). The process sleeps until then: there is no tick.
 ///
 /// A machine that slept past the deadline wakes to it at once, which tokio's timers on CLOCK_MONOTONIC

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod control;
 #[cfg(any(feature = "push", feature = "terminal"))]
 pub mod frames;
+#[cfg(feature = "portal")]
+pub mod journal;
 pub mod keep;
 #[cfg(all(feature = "gateway", feature = "trade"))]
 pub mod ledger;

@@ -257,6 +257,12 @@ impl Presence {
         self.stations.get(&station)
     }
 
+    /// Whose an address on an interface is, as the neighbour table has it.
+    #[cfg(feature = "portal")]
+    pub fn holder(&self, interface: &str, ip: IpAddr) -> Option<MacAddr> {
+        self.holders.get(&(interface.to_owned(), ip)).copied()
+    }
+
     /// The BSSes of hostapd, by interface name.
     pub fn bsses(&self) -> &Few<String, Bss> {
         &self.bsses

@@ -7,4 +7,8 @@ pub mod policy;
 pub mod purchase;
 #[cfg(test)]
 mod purchase_tests;
+#[cfg(feature = "portal")]
+pub mod till;
+#[cfg(all(test, feature = "portal"))]
+mod till_tests;
 pub mod vouchers;

@@ -76,6 +76,8 @@ pub enum Input {
     Extended,
     /// So many bytes of it are used, since the last time.
     Used(u64),
+    /// Nothing of it is to be had any more: its time is over, or something better takes its place.
+    Ended,
 }
 
 /// What is to be done, in this order.
@@ -333,6 +335,7 @@ impl Purchase {
                     _ => self.keep(Vec::new()),
                 }
             }
+            (Granted | Low | Extended, Input::Ended) => self.go(Over, Vec::new(), now),
             // What comes late, again, or was never asked for.
             (
                 Requested,
@@ -345,7 +348,8 @@ impl Purchase {
                 | Input::Ungrantable
                 | Input::Low
                 | Input::Extended
-                | Input::Used(_),
+                | Input::Used(_)
+                | Input::Ended,
             )
             | (
                 Offered,
@@ -359,7 +363,8 @@ impl Purchase {
                 | Input::Ungrantable
                 | Input::Low
                 | Input::Extended
-                | Input::Used(_),
+                | Input::Used(_)
+                | Input::Ended,
             )
             | (
                 Paying,
@@ -372,7 +377,8 @@ impl Purchase {
                 | Input::Ungrantable
                 | Input::Low
                 | Input::Extended
-                | Input::Used(_),
+                | Input::Used(_)
+                | Input::Ended,
             )
             | (
                 Paid,
@@ -385,7 +391,8 @@ impl Purchase {
                 | Input::Observed(_)
                 | Input::Low
                 | Input::Extended
-                | Input::Used(_),
+                | Input::Used(_)
+                | Input::Ended,
             )
             | (
                 Granted | Low | Extended,
@@ -414,7 +421,8 @@ impl Purchase {
                 | Input::Ungrantable
                 | Input::Low
                 | Input::Extended
-                | Input::Used(_),
+                | Input::Used(_)
+                | Input::Ended,
             )
             | (
                 Refunded,
@@ -430,7 +438,8 @@ impl Purchase {
                 | Input::Ungrantable
                 | Input::Low
                 | Input::Extended
-                | Input::Used(_),
+                | Input::Used(_)
+                | Input::Ended,
             ) => {}
         }
     }

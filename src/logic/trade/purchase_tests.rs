@@ -69,6 +69,7 @@ fn alphabet(price: Option<&'static str>) -> Vec<Step> {
         Input::Low,
         Input::Extended,
         Input::Used(60),
+        Input::Ended,
     ];
     inputs.into_iter().map(Step::Input).chain([Step::Wait]).collect()
 }
