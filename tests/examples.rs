@@ -4,6 +4,7 @@
     feature = "coordinator",
     feature = "terminal",
     feature = "radius",
+    feature = "portal",
     feature = "ubus"
 ))]
 
@@ -30,6 +31,7 @@ const EXAMPLES: [(&str, Check, &str, &[&str]); 3] = [
             "dhcp",
             "ubus",
             "radius",
+            "portal",
             "trade",
             "coordinator",
         ],
@@ -73,7 +75,7 @@ fn what_is_commented_out_holds_without_it() {
     std::fs::write(&path, whole("gateway.toml").replace("/etc/wayleave/radius-secret", &secret)).unwrap();
     let example = gateway::load(Path::new("packaging/etc/gateway.toml")).unwrap();
     // Where it is listed, what opens the network, what telephones are told, whom the gateway is enrolled with and who is
-    // told of sessions, and what is sold, are examples, not what holds.
+    // told of sessions, what is sold and what pages are there, are examples, not what holds.
     let (networks, coordinator, dbus) = (example.networks.clone(), None, example.dbus);
     let given = gateway::load(&path).unwrap();
     let given = gateway::Settings {
@@ -81,6 +83,7 @@ fn what_is_commented_out_holds_without_it() {
         interworking: None,
         radius: None,
         shop: example.shop.clone(),
+        portal: example.portal.clone(),
         ..given
     };
     assert_eq!(gateway::Settings { networks, coordinator, dbus, ..given }, example);

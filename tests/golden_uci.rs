@@ -3,7 +3,7 @@
 //! A case opens with a sentence. `-- uci` is the file; `-- toml` says the same in TOML; `-- settings` is what differs
 //! from a configuration with one network only, and `-- ruleset` the same of what the kernel holds; `-- error` is what is
 //! said of a file that is wrong. `WAYLEAVE_GOLDEN=write` writes these anew.
-#![cfg(all(feature = "uci", feature = "coordinator", feature = "terminal"))]
+#![cfg(all(feature = "uci", feature = "coordinator", feature = "terminal", feature = "portal"))]
 
 mod support;
 

@@ -78,6 +78,9 @@ struct Fragment {
     radius: Option<super::radius::RadiusFragment>,
     #[cfg(not(feature = "radius"))]
     radius: Option<serde::de::IgnoredAny>,
+    #[cfg(feature = "portal")]
+    #[serde(default)]
+    portal: super::portal::PortalFragment,
     #[cfg(feature = "trade")]
     #[serde(default)]
     trade: super::tariff::TradeFragment,
@@ -320,6 +323,9 @@ pub struct Settings {
     /// RADIUS servers; `None`: there are none.
     #[cfg(feature = "radius")]
     pub radius: Option<super::radius::Radius>,
+    /// The pages for stations without a grant; `None`: there are none.
+    #[cfg(feature = "portal")]
+    pub portal: Option<super::portal::Portal>,
     /// What the owner sells.
     #[cfg(feature = "trade")]
     pub shop: crate::model::trade::Shop,
@@ -466,7 +472,7 @@ fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigErro
                 )
             })
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let prefixes = fragment
         .open
         .prefixes
@@ -513,6 +519,19 @@ fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigErro
     }
     #[cfg(feature = "trade")]
     let shop = super::tariff::check(fragment.trade, fragment.tariff, &wrong)?;
+    #[cfg(feature = "portal")]
+    let portal = super::portal::check(fragment.portal, wrong)?;
+    #[cfg(feature = "portal")]
+    let services = {
+        const TCP: u8 = 6;
+        let mut all = services;
+        for port in portal.iter().flat_map(super::portal::Portal::ports) {
+            if !all.contains(&(TCP, port)) {
+                all.push((TCP, port));
+            }
+        }
+        all
+    };
     Ok(Settings {
         name,
         area: fragment.directory.area,
@@ -545,6 +564,8 @@ fn settings(fragment: Fragment, wrong: Wrong<'_>) -> Result<Settings, ConfigErro
             .then(|| fragment.ubus.socket.unwrap_or_else(|| UBUS_SOCKET.into())),
         #[cfg(feature = "radius")]
         radius,
+        #[cfg(feature = "portal")]
+        portal,
         #[cfg(feature = "trade")]
         shop,
     })

@@ -9,6 +9,8 @@ pub mod duration;
 pub mod error;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "portal")]
+pub mod portal;
 #[cfg(feature = "radius")]
 pub mod radius;
 #[cfg(all(feature = "gateway", feature = "trade"))]

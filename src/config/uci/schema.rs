@@ -36,7 +36,7 @@ pub(super) struct Table {
 }
 
 /// Section type, its place, and whether there may be several.
-const KINDS: [(&str, &[&str], bool); 14] = [
+const KINDS: [(&str, &[&str], bool); 17] = [
     ("gateway", &[], false),
     ("network", &["network"], true),
     ("enforcement", &["enforcement"], false),
@@ -51,13 +51,18 @@ const KINDS: [(&str, &[&str], bool); 14] = [
     ("ubus", &["ubus"], false),
     ("radius", &["radius"], false),
     ("radius_server", &["radius", "server"], true),
+    ("portal", &["portal"], false),
+    ("trade", &["trade"], false),
+    ("tariff", &["tariff"], true),
 ];
 
 /// Options whose place is deeper than their section's: section type, option, table, key.
-const DEEPER: [(&str, &str, &str, &str); 3] = [
+const DEEPER: [(&str, &str, &str, &str); 5] = [
     ("network", "eap_method", "eap", "method"),
     ("network", "eap_identity", "eap", "identity"),
     ("network", "eap_password", "eap", "password"),
+    ("tariff", "slice_bytes", "slice", "bytes"),
+    ("tariff", "slice_time", "slice", "time"),
 ];
 
 /// What `/etc/init.d/wayleave` reads and the gateway does not: section type and option.

@@ -130,7 +130,8 @@ fn what_is_wrong_is_named_with_its_place() {
         (
             "config netwrok\n",
             "w:1: found config \"netwrok\"; allowed: `gateway`, `network`, `enforcement`, `open`, `hostapd`, \
-             `beacon`, `messages`, `interworking`, `directory`, `dhcp`, `coordinator`, `ubus`, `radius`, `radius_server`; \
+             `beacon`, `messages`, `interworking`, `directory`, `dhcp`, `coordinator`, `ubus`, `radius`, `radius_server`, \
+             `portal`, `trade`, `tariff`; \
              the nearest is `network`",
         ),
         (
