@@ -171,7 +171,7 @@ fn an_owned_table_survives_a_foreign_flush_and_is_claimed_by_the_next_process() 
     drop(first);
     assert!(anne.reaches(lab::INTERNET_V4), "the owner is gone, its table stands");
     let mut second = replace(&lab, &owned);
-    assert!(second.stands(&[lab::BRIDGE.into()]).unwrap());
+    assert!(second.stands(&[lab::BRIDGE.into()], false).unwrap());
     lab.gateway.try_run("nft delete table netdev wayleave").unwrap_err();
 }
 
@@ -351,6 +351,17 @@ fn the_ruleset_is_listed_as_the_golden_file_has_it() {
         let _nft = replace(&lab, &ruleset);
         let listed = lab.gateway.run(&format!("nft list table {name} wayleave"));
         golden(&format!("tests/golden/ruleset-{name}.nft"), &listed);
+        #[cfg(feature = "portal")]
+        {
+            ruleset.openings = Openings { portal: Some(2080), ..Openings::default() };
+            (ruleset.pins, ruleset.admissions) = (Vec::new(), Vec::new());
+            let mut nft = replace(&lab, &ruleset);
+            assert!(lab.gateway.enter(|| nft.stands(&ruleset.interfaces, true)).unwrap());
+            let listed = lab.gateway.run("nft list ruleset");
+            let ours = listed.split("table inet home").next().unwrap_or_default().to_owned()
+                + listed.rsplit_once("table ").map_or("", |(_, last)| last);
+            golden(&format!("tests/golden/ruleset-{name}-portal.nft"), &ours);
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub mod radius;
 pub mod rtnetlink;
 #[cfg(feature = "ubus")]
 pub mod ubus;
+#[cfg(feature = "portal")]
+pub mod web;
 pub mod wpa_ctrl;
 #[cfg(feature = "terminal")]
 pub mod wpa_supplicant;

@@ -28,7 +28,7 @@ use crate::wire::local::Target;
 
 #[cfg(any(feature = "gateway", feature = "coordinator", feature = "terminal"))]
 use super::units;
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 use crate::model::trade::Money;
 #[cfg(feature = "coordinator")]
 use crate::model::{Area, ServiceId, SessionId};
@@ -65,9 +65,10 @@ const VERIFY: &str = "Examples:
   wayleave ledger verify
   wayleave ledger verify ledger.csv";
 
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 const VOUCHERS: &str = "Examples:
-  wayleave vouchers print '5.00 EUR' --count 20 --for 90d";
+  wayleave vouchers print '5.00 EUR' --count 20 --for 90d
+  wayleave vouchers print '2.00 EUR' --own";
 
 const DECODE: &str = "Examples:
   wayleave beacon decode dd320266ff010101a0a1a2a3a4a5a6a7a8a9aaabacadaeafe0e1e2e3e4e5e6e704030201ee18bd27c76f0b70f43860d67c3fcf4d";
@@ -123,6 +124,13 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         action: LedgerAction,
+    },
+    /// Make vouchers
+    #[cfg(all(feature = "portal", not(feature = "coordinator")))]
+    Vouchers {
+        /// What to do.
+        #[command(subcommand)]
+        action: VouchersAction,
     },
     /// Run the gateway: on the router that is shared
     #[cfg(feature = "gateway")]
@@ -312,27 +320,37 @@ pub enum LedgerAction {
     /// Check that every entry follows from the one before, and show what each account holds
     ///
     /// An entry that was changed, left out or put in is named with its line. Without FILE the coordinator's ledgers are
-    /// checked; the one who checks is this program, not the coordinator.
+    /// checked, or with --own that of the gateway on this machine; the one who checks is this program, not the daemon.
     #[command(after_help = VERIFY)]
     Verify {
         /// What `export` wrote, or a gateway's own ledger.jsonl
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// That of the gateway on this machine, which sells by itself
+        #[cfg(feature = "portal")]
+        #[arg(long, conflicts_with = "file")]
+        own: bool,
     },
-    /// Write the coordinator's ledgers to standard output
-    #[cfg(feature = "coordinator")]
+    /// Write the coordinator's ledgers, or the gateway's own, to standard output
+    #[cfg(any(feature = "coordinator", feature = "portal"))]
     Export {
         /// As a table for other programs, or one JSON object per line
         #[arg(long, value_name = "FORMAT", default_value = "csv")]
         format: LedgerFormat,
         /// Only that of this gateway
+        #[cfg(feature = "coordinator")]
         #[arg(long, value_name = "SERVICE-ID", value_parser = parse_service)]
         gateway: Option<ServiceId>,
+        /// That of the gateway on this machine, which sells by itself
+        #[cfg(feature = "portal")]
+        #[arg(long)]
+        #[cfg_attr(feature = "coordinator", arg(conflicts_with = "gateway"))]
+        own: bool,
     },
 }
 
 /// How a ledger is exported.
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
 pub enum LedgerFormat {
@@ -341,7 +359,7 @@ pub enum LedgerFormat {
 }
 
 /// Verbs of `vouchers`.
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 #[derive(Debug, Subcommand)]
 pub enum VouchersAction {
     /// Make vouchers and print them, each with a QR code; their codes are shown this once
@@ -356,6 +374,10 @@ pub enum VouchersAction {
         /// How long they are good for, as 2h, 7d or 90d; a year if absent
         #[arg(long = "for", value_name = "TIME", value_parser = units::parse_time)]
         valid: Option<Millis>,
+        /// For the portal of the gateway on this machine, which sells by itself, and not for a coordinator
+        #[cfg(feature = "portal")]
+        #[arg(long)]
+        own: bool,
     },
 }
 
@@ -682,7 +704,7 @@ fn parse_service(text: &str) -> Result<ServiceId, String> {
     text.parse().map_err(|_| "write the 32 hexadecimal digits of a gateway's service id".to_owned())
 }
 
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 fn parse_money(text: &str) -> Result<Money, String> {
     let money: Money = text.parse().map_err(|error| format!("{error}"))?;
     (!money.is_none()).then_some(money).ok_or_else(|| "more than nothing".to_owned())

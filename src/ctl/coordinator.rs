@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use super::Failure;
+#[cfg(feature = "portal")]
+use super::args::VouchersAction;
 use super::args::{Client, CoordinatorVerb, PolicyChoice};
-use super::client::Door;
+use super::client::{Daemon, Door};
 use super::output::Output;
 use super::table::{Cell, Column, Facts, Table, Tone, left, right};
 use super::units::{count, time};
@@ -26,6 +28,15 @@ const GATEWAYS: [Column; 7] = [
 
 const SESSIONS: [Column; 6] =
     [left("SESSION"), left("STATE"), left("GATEWAY"), left("STATION"), right("JOIN"), left("CAUSE")];
+
+/// Whom a verb is for.
+pub(super) fn asks(verb: &CoordinatorVerb) -> Daemon {
+    match verb {
+        #[cfg(feature = "portal")]
+        CoordinatorVerb::Vouchers { action: VouchersAction::Print { own: true, .. } } => Daemon::Gateway,
+        _ => Daemon::Coordinator,
+    }
+}
 
 pub(super) fn run(verb: CoordinatorVerb, door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {
     match verb {

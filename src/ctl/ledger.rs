@@ -1,4 +1,4 @@
-//! `wayleave ledger verify` and `export`: the ledgers of a coordinator, or a file.
+//! `wayleave ledger verify` and `export`: the ledgers of a coordinator, a gateway's own, or a file.
 //!
 //! The chain is checked here and not by whoever keeps it.
 
@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::Failure;
 use super::args::LedgerAction;
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 use super::args::LedgerFormat;
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 use super::client::{Daemon, Door};
 use super::output::Output;
 use super::table::{Column, Table, left, right};
@@ -22,8 +22,12 @@ use crate::model::PublicKey;
 use crate::model::ServiceId;
 use crate::model::trade::{Account, Money};
 use crate::wire::ledger::{CSV_HEAD, Row, Verifier};
+#[cfg(feature = "portal")]
+use crate::wire::local::GatewayRequest;
+#[cfg(any(feature = "coordinator", feature = "portal"))]
+use crate::wire::local::LedgerPage;
 #[cfg(feature = "coordinator")]
-use crate::wire::local::{CoordinatorRequest, GatewayRow, LedgerPage};
+use crate::wire::local::{CoordinatorRequest, GatewayRow};
 use crate::wire::sign::service_id;
 
 const BOOKS: [Column; 7] = [
@@ -36,42 +40,80 @@ const BOOKS: [Column; 7] = [
     right("SALES"),
 ];
 
-#[cfg_attr(not(feature = "coordinator"), allow(unused_variables))]
+#[cfg_attr(not(any(feature = "coordinator", feature = "portal")), allow(unused_variables))]
 pub(super) fn run(
     action: LedgerAction,
     socket: Option<std::path::PathBuf>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     match action {
-        LedgerAction::Verify { file: Some(file) } => verify_file(&file, output),
-        #[cfg(feature = "coordinator")]
-        LedgerAction::Verify { file: None } => {
-            let door = Door::new(Daemon::Coordinator, socket);
+        LedgerAction::Verify { file: Some(file), .. } => verify_file(&file, output),
+        #[cfg(feature = "portal")]
+        LedgerAction::Verify { file: None, own } if is_own(own) => {
             let mut books = Books::default();
-            each(&door, None, &mut |row| {
-                let (gateway, seq) = (row.gateway, row.seq);
-                let place = move || format!("gateway {}, entry {seq}", service_id(gateway));
-                books.add(row, place)
-            })?;
+            each_own(&Door::new(Daemon::Gateway, socket), &mut |row| books.take(row))?;
+            books.show(output)
+        }
+        #[cfg(feature = "coordinator")]
+        LedgerAction::Verify { file: None, .. } => {
+            let mut books = Books::default();
+            each(&Door::new(Daemon::Coordinator, socket), None, &mut |row| books.take(row))?;
             books.show(output)
         }
         #[cfg(not(feature = "coordinator"))]
-        LedgerAction::Verify { file: None } => Err(Failure::usage("name the file to verify")),
-        #[cfg(feature = "coordinator")]
-        LedgerAction::Export { format, gateway } => {
-            let door = Door::new(Daemon::Coordinator, socket);
-            if format == LedgerFormat::Csv {
-                writeln!(output.out, "{CSV_HEAD}")?;
-            }
-            each(&door, gateway, &mut |row| {
-                match format {
-                    LedgerFormat::Csv => writeln!(output.out, "{}", row.csv())?,
-                    LedgerFormat::Json => writeln!(output.out, "{}", json!(row))?,
-                }
-                Ok(())
-            })?;
+        LedgerAction::Verify { file: None, .. } => Err(Failure::usage("name the file to verify")),
+        #[cfg(feature = "portal")]
+        LedgerAction::Export { format, own, .. } if is_own(own) => {
+            head(format, output)?;
+            each_own(&Door::new(Daemon::Gateway, socket), &mut |row| write(format, row, output))?;
             Ok(output.out.flush()?)
         }
+        #[cfg(feature = "coordinator")]
+        LedgerAction::Export { format, gateway, .. } => {
+            head(format, output)?;
+            let door = Door::new(Daemon::Coordinator, socket);
+            each(&door, gateway, &mut |row| write(format, row, output))?;
+            Ok(output.out.flush()?)
+        }
+        #[cfg(all(feature = "portal", not(feature = "coordinator")))]
+        LedgerAction::Export { .. } => Err(Failure::usage("there is no other ledger: give --own")),
+    }
+}
+
+/// There is no other where there is no coordinator.
+#[cfg(feature = "portal")]
+fn is_own(said: bool) -> bool {
+    said || !cfg!(feature = "coordinator")
+}
+
+#[cfg(any(feature = "coordinator", feature = "portal"))]
+fn head(format: LedgerFormat, output: &mut Output<'_>) -> Result<(), Failure> {
+    if format == LedgerFormat::Csv {
+        writeln!(output.out, "{CSV_HEAD}")?;
+    }
+    Ok(())
+}
+
+#[cfg(any(feature = "coordinator", feature = "portal"))]
+fn write(format: LedgerFormat, row: &Row, output: &mut Output<'_>) -> Result<(), Failure> {
+    match format {
+        LedgerFormat::Csv => writeln!(output.out, "{}", row.csv())?,
+        LedgerFormat::Json => writeln!(output.out, "{}", json!(row))?,
+    }
+    Ok(())
+}
+
+/// All entries of the gateway on this machine, page by page.
+#[cfg(feature = "portal")]
+fn each_own(door: &Door, take: &mut dyn FnMut(&Row) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut after = 0;
+    loop {
+        let page: LedgerPage = door.ask(&GatewayRequest::Ledger { after })?;
+        match page.entries.last() {
+            Some(last) if last.seq > after => after = last.seq,
+            _ => return Ok(()),
+        }
+        page.entries.iter().try_for_each(&mut *take)?;
     }
 }
 
@@ -131,6 +173,13 @@ fn wrong(place: String, error: impl std::error::Error + Send + Sync + 'static) -
 struct Books(BTreeMap<PublicKey, Verifier>);
 
 impl Books {
+    /// An entry as a daemon says it.
+    #[cfg(any(feature = "coordinator", feature = "portal"))]
+    fn take(&mut self, row: &Row) -> Result<(), Failure> {
+        let (gateway, seq) = (row.gateway, row.seq);
+        self.add(row, move || format!("gateway {}, entry {seq}", service_id(gateway)))
+    }
+
     fn add(&mut self, row: &Row, place: impl Fn() -> String) -> Result<(), Failure> {
         let entry = row.entry().map_err(|error| wrong(place(), error))?;
         let verifier = self.0.entry(entry.gateway).or_insert_with(|| Verifier::new(entry.gateway));

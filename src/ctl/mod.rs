@@ -48,7 +48,7 @@ mod tests;
 #[cfg(feature = "gateway")]
 mod topup;
 pub mod units;
-#[cfg(feature = "coordinator")]
+#[cfg(any(feature = "coordinator", feature = "portal"))]
 mod vouchers;
 #[cfg(feature = "gateway")]
 mod watch;
@@ -91,11 +91,16 @@ pub fn run(
         Command::Verb(verb) => gateway_verb(verb, Door::new(Daemon::Gateway, socket), output)?,
         #[cfg(feature = "coordinator")]
         Command::CoordinatorVerb(verb) => {
-            coordinator::run(verb, &Door::new(Daemon::Coordinator, socket), output)?;
+            let door = Door::new(coordinator::asks(&verb), socket);
+            coordinator::run(verb, &door, output)?;
         }
         #[cfg(feature = "coordinator")]
         Command::Coordinator(args::CoordinatorRole { run, action: Some(action) }) => {
-            let door = Door::new(Daemon::Coordinator, socket);
+            let daemon = match &action {
+                CoordinatorAction::Verb(verb) => coordinator::asks(verb),
+                _ => Daemon::Coordinator,
+            };
+            let door = Door::new(daemon, socket);
             match action {
                 CoordinatorAction::Openapi => {
                     return Ok(Some(Command::Coordinator(args::CoordinatorRole {
@@ -133,6 +138,8 @@ pub fn run(
         }
         #[cfg(feature = "trade")]
         Command::Ledger { action } => ledger::run(action, socket, output)?,
+        #[cfg(all(feature = "portal", not(feature = "coordinator")))]
+        Command::Vouchers { action } => vouchers::run(action, &Door::new(Daemon::Gateway, socket), output)?,
         Command::Beacon { action } => beacon::run(action, output)?,
         Command::Config { action } => config_check::run(action, output)?,
         #[cfg(feature = "docs")]

@@ -4,18 +4,31 @@ use std::io;
 
 use super::Failure;
 use super::args::VouchersAction;
+#[cfg(feature = "portal")]
+use super::client::Daemon;
 use super::client::Door;
 use super::output::Output;
 use super::table::plain;
 use super::units::time;
-use crate::wire::local::{CoordinatorRequest, NewVouchers};
+#[cfg(feature = "coordinator")]
+use crate::wire::local::CoordinatorRequest;
+#[cfg(feature = "portal")]
+use crate::wire::local::GatewayRequest;
+use crate::wire::local::NewVouchers;
 
 /// Where it is cut.
 const CUT: &str = "- - - - - - - - - - - - - - - - - - - - - - - -";
 
+/// `door` is that of whom it is for.
 pub(super) fn run(action: VouchersAction, door: &Door, output: &mut Output<'_>) -> Result<(), Failure> {
-    let VouchersAction::Print { value, count, valid } = action;
-    output.ask(door, &CoordinatorRequest::Vouchers { count, value, valid }, show).map(drop)
+    let VouchersAction::Print { value, count, valid, .. } = action;
+    #[cfg(feature = "portal")]
+    if door.daemon == Daemon::Gateway {
+        return output.ask(door, &GatewayRequest::Vouchers { count, value, valid }, show).map(drop);
+    }
+    #[cfg(feature = "coordinator")]
+    output.ask(door, &CoordinatorRequest::Vouchers { count, value, valid }, show)?;
+    Ok(())
 }
 
 pub(super) fn show(made: &NewVouchers, output: &mut Output<'_>) -> io::Result<()> {

@@ -24,6 +24,7 @@ pub(super) fn examine(gateway: &mut Gateway, reply: Reply) {
     findings.extend(code_findings::codes(gateway));
     findings.push(coordinator(gateway));
     findings.extend(super::radius::findings(gateway));
+    findings.extend(super::portal::findings(gateway));
     if gateway.restored > 0 {
         findings.push(finding(
             "tables",

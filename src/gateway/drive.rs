@@ -17,6 +17,7 @@ use super::denials::Denials;
 use super::effects::{Done, Gateway, Heard, SNAPSHOT_EVERY};
 use super::passwords::Passwords;
 use super::persist::{self, Kept, Pace};
+use super::portal::Portal;
 use super::push::Messages;
 use super::radius::{self, Radius};
 use super::stations::{identify, joined_by, key_id, list};
@@ -170,6 +171,7 @@ impl Drive {
             beacons: Beacons::new(&settings, now),
             radius,
             messages,
+            portal: Portal::new(),
             nft,
             hostapd: hostapd.control(),
             conntrack: Conntrack::open().map_err(|error| Error::System {
@@ -216,7 +218,7 @@ impl Drive {
         gateway.go_on(now);
         if gateway.refused {
             // Whoever starts it sees why at once; the tables that stand are left as they are.
-            let ruleset = gateway.nft.stands(&[]);
+            let ruleset = gateway.nft.stands(&[], false);
             tracing::error!(?ruleset, "the ruleset could not be put in place at the start");
         }
         feed(&mut gateway, heard);
@@ -225,6 +227,7 @@ impl Drive {
         gateway.look_at_quotas(now);
         gateway.hold_codes(None, now);
         gateway.radius_begin(now);
+        gateway.portal_begin(now);
         gateway.shares_anew();
         resolve(&mut gateway, enrolment.as_ref().map(|enrolment| &enrolment.coordinator));
         gateway.settle(now);
@@ -262,6 +265,7 @@ impl Drive {
             let radius = gateway.radius.as_ref();
             let codes = self.codes.as_ref();
             let messages = &mut gateway.messages;
+            let portal = &mut gateway.portal;
             tokio::select! {
                 // An eviction before everything else: it comes by the control socket or the link.
                 biased;
@@ -285,6 +289,7 @@ impl Drive {
                 _ = self.interrupt.recv() => return Ok(()),
                 // Last what others may send as fast as they like: it holds up no lease, no watchdog and no stop.
                 event = messages.next() => self.gateway.channel_event(event),
+                visit = portal.next() => self.gateway.portal_visit(visit, 0, clock::now()),
                 heard = radius::next(radius) => {
                     self.gateway.radius_heard(heard, clock::now());
                 }
@@ -308,6 +313,7 @@ impl Drive {
             gateway.beacons.as_ref().and_then(|beacons| beacons.announcer.poll_timeout()),
             gateway.radius_due(),
             gateway.messages.poll_timeout(),
+            gateway.portal.poll_timeout(),
             snapshot,
             watchdog,
         ]
@@ -337,6 +343,7 @@ impl Drive {
             bsses.into_iter().for_each(|bss| list(&mut self.gateway, bss));
         }
         self.gateway.radius_timeout(now);
+        self.gateway.portal_timeout(now);
         if self.gateway.code_files_at.is_some_and(|at| at <= now) {
             self.gateway.hold_codes(None, now);
         }
@@ -497,6 +504,7 @@ impl Drive {
             Done::Doctor(reply, findings) => reply.ok(findings),
             Done::Announced { bss, answer, untold } => gateway.beacons_answered(bss, answer, untold, now),
             Done::Denied(denied) => gateway.denied(&denied),
+            Done::Portal(later) => gateway.portal_later(later, now),
             Done::Nothing => {}
         }
     }
@@ -682,6 +690,7 @@ impl Drive {
                 "layout, tables, directories, coordinator, buses, messages, beacons and RADIUS change at the next start"
             );
         }
+        self.gateway.portal_reload(&settings, clock::now());
         let now_ = &mut self.gateway.settings;
         now_.name = settings.name;
         now_.area = settings.area;

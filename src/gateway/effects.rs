@@ -20,6 +20,7 @@ use super::codes::Untold;
 use super::denials::{Denials, Denied};
 use super::passwords::Passwords;
 use super::persist::{Pace, Running};
+use super::portal::{Later, Portal};
 use super::push::Messages;
 use super::radius::Radius;
 use super::sealing::Making;
@@ -86,6 +87,8 @@ pub(super) enum Done {
     Announced { bss: String, answer: beacon::Answer, untold: Option<String> },
     /// Whose addresses BSSes refuse.
     Denied(Denied),
+    /// Something of the portal's.
+    Portal(Later),
     /// Something that came to nothing.
     Nothing,
 }
@@ -120,6 +123,7 @@ pub(super) struct Gateway {
     /// Absent without servers.
     pub radius: Option<Radius>,
     pub messages: Messages,
+    pub portal: Portal,
     pub nft: Nftables,
     pub hostapd: HostapdControl,
     pub conntrack: Conntrack,
@@ -195,6 +199,7 @@ impl Gateway {
                 break;
             }
         }
+        self.portal_settle(now);
         if std::mem::take(&mut self.running_changed) {
             // Kept before it is said.
             self.deny_elsewhere();
@@ -216,6 +221,7 @@ impl Gateway {
             grants::Action::Rebuild => self.rebuild(now),
             grants::Action::Step { wave, step, targets } => steps::start(self, wave, step, &targets, now),
             grants::Action::Report { mut report, origin } => {
+                self.portal_over(&report, now);
                 // One that only changed its station goes on.
                 let over = self.grants.get(report.grant).is_none();
                 if over {
@@ -430,6 +436,8 @@ impl Gateway {
                     Visitors::Apart => self.world.visitor_prefixes(&self.settings),
                     Visitors::Together => Vec::new(),
                 },
+                #[cfg(feature = "portal")]
+                portal: self.settings.portal.as_ref().map(|portal| portal.port),
             },
             pins: self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect(),
             admissions: self
@@ -646,6 +654,7 @@ impl Gateway {
         self.announce();
         self.isolate_ports();
         self.listen();
+        self.portal_listen();
     }
 
     /// Tells the coordinator what is shared, if it has changed, and whoever is near.

@@ -5,7 +5,7 @@
 //! told of them for WPA3, `denials.rs` whose address it refuses, `stations.rs` who is there, `sealing.rs` how a code gets
 //! to its terminal, `push.rs` what terminals are told. `adopt.rs` is what a start finds, `requests.rs` what the owner
 //! asks, `persist.rs` what survives, `world.rs` what interfaces and addresses there are, `doctor.rs`
-//! what is wrong with this machine, `rows.rs` what the owner is shown, `radius/` what RADIUS servers are told and may ask.
+//! what is wrong with this machine, `rows.rs` what the owner is shown, `portal/` what visitors are, `radius/` what RADIUS servers are told and may ask.
 //!
 //! The kernel enforces without this process: it may be stopped, killed or upgraded at any time.
 
@@ -26,6 +26,11 @@ mod passwords;
 #[path = "passwords_absent.rs"]
 mod passwords;
 mod persist;
+#[cfg(feature = "portal")]
+mod portal;
+#[cfg(not(feature = "portal"))]
+#[path = "portal_absent.rs"]
+mod portal;
 #[cfg(feature = "push")]
 mod push;
 #[cfg(not(feature = "push"))]

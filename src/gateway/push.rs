@@ -252,6 +252,19 @@ impl Gateway {
             .collect()
     }
 
+    /// What a station with a grant is told on the portal's page.
+    #[cfg(feature = "portal")]
+    pub fn messages_for(&self, station: crate::model::MacAddr) -> Vec<(String, Option<String>)> {
+        let Some(grant) = self.grants.of_station(station) else { return Vec::new() };
+        let audiences = self.audiences(grant);
+        let entries = self.messages.post.entries().filter(|entry| audiences.contains(&entry.message.to));
+        let said = entries.map(|entry| &entry.message);
+        said.map(|message| {
+            (message.text.as_str().to_owned(), message.link.as_ref().map(|link| link.as_str().to_owned()))
+        })
+        .collect()
+    }
+
     /// A grant is over, and its terminal with it.
     pub fn hush(&mut self, grant: GrantId, now: BootTime) {
         self.messages.close(|open| open.grant == grant, now);

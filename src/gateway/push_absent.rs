@@ -60,6 +60,11 @@ impl Gateway {
 
     pub fn hush(&mut self, _: GrantId, _: BootTime) {}
 
+    #[cfg(feature = "portal")]
+    pub fn messages_for(&self, _: crate::model::MacAddr) -> Vec<(String, Option<String>)> {
+        Vec::new()
+    }
+
     pub fn post_turn(&mut self, _: BootTime) -> bool {
         false
     }

@@ -41,6 +41,12 @@ impl Gateway {
             GatewayRequest::Messages => reply.ok(self.message_rows(now)),
             #[cfg(feature = "push")]
             GatewayRequest::Withdraw { message } => self.withdraw(message, reply, now),
+            #[cfg(feature = "portal")]
+            GatewayRequest::Vouchers { count, value, valid } => {
+                self.print_vouchers(count, value, valid, reply, now);
+            }
+            #[cfg(feature = "portal")]
+            GatewayRequest::Ledger { after } => self.ledger_page(after, reply),
             GatewayRequest::Watch => {
                 reply.stream(self.events.subscribe(), |events| line(&Event::Missed { events }));
             }

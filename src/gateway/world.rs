@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Where guests speak to this machine itself: the shared interfaces, or the bridge above a shared port.
-    #[cfg(feature = "push")]
+    #[cfg(any(feature = "push", feature = "portal"))]
     pub fn guests(&self, settings: &Settings) -> Few<u32, String> {
         let above = self.shared(settings).map(|link| link.master.unwrap_or(link.index));
         above.filter_map(|index| Some((index, self.name(index)?.to_owned()))).gather()

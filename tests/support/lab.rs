@@ -151,6 +151,15 @@ impl Lab {
         Hostapd::start(&self.gateway, PORT, self.dir.path())
     }
 
+    /// Bridges of the router pass their packets without iptables (br_netfilter), as on most routers.
+    pub fn iptables_apart(&self) {
+        for name in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+            if Path::new("/proc/sys/net/bridge").exists() {
+                self.gateway.sysctl(&format!("net.bridge.{name}"), "0");
+            }
+        }
+    }
+
     /// Where files of this lab may be put.
     pub fn path(&self) -> &Path {
         self.dir.path()

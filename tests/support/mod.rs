@@ -22,5 +22,6 @@ pub mod proc;
 pub mod stage;
 pub mod stream;
 pub mod wait;
+pub mod web;
 pub mod wired;
 pub mod wpa;

@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+#[cfg(feature = "portal")]
+use super::captive::{web_in, web_out};
 use super::expr::Expr::{Count, Equal, In, Map, NotIn, Payload, WithinQuotaOf};
 use super::expr::Register::{C0, C1, C4, R1};
 use super::expr::{Base, Expr, Field, Meta, Register, Verdict, field};
@@ -45,19 +47,20 @@ const IPV6: [u8; 2] = [0x86, 0xdd];
 const EAPOL: [u8; 2] = [0x88, 0x8e];
 const PREAUTH: [u8; 2] = [0x88, 0xc7];
 const UDP: u8 = 17;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
-/// All chains of a layout, those without hook first.
-pub(super) fn chains(layout: Layout) -> Vec<Chain> {
+/// All chains of a layout, those without hook first. `web`: whether the web of stations without a grant is marked for the
+/// chains of `captive.rs`.
+pub(super) fn chains(layout: Layout, web: bool) -> Vec<Chain> {
     let mut chains = vec![
         plain("arp_in", arp_in()),
         plain("nd_in", nd_in()),
         plain(IPV4_IN, Vec::new()),
         plain(IPV6_IN, Vec::new()),
-        plain("open_in", open_in()),
-        plain("open_out", open_out()),
+        plain("open_in", open_in(web)),
+        plain("open_out", open_out(web)),
         plain("limited_in", limited(field::ETHER_SADDR, "open_in")),
         plain("limited_out", limited(field::ETHER_DADDR, "open_out")),
     ];
@@ -71,6 +74,11 @@ pub(super) fn chains(layout: Layout) -> Vec<Chain> {
             // NF_BR_PRE_ROUTING and NF_BR_POST_ROUTING.
             chains.push(base("ingress", 0, -500, [other_ports(Meta::Iifname), ingress()].concat()));
             chains.push(base("egress", 4, 500, [other_ports(Meta::Oifname), egress()].concat()));
+            #[cfg(feature = "portal")]
+            if web {
+                // NF_BR_FORWARD: what is marked is for this machine.
+                chains.push(base("past", 2, 0, super::captive::not_past()));
+            }
         }
     }
     chains
@@ -219,11 +227,11 @@ fn nd_in() -> Vec<Rule> {
 }
 
 /// What a station without a grant may send.
-fn open_in() -> Vec<Rule> {
+fn open_in(web: bool) -> Vec<Rule> {
     let to4 = |set| vec![Payload(field::IP_DADDR, R1), In(R1, set)];
     let to6 = |set| vec![Payload(field::IP6_DADDR, R1), In(R1, set)];
     let (v4, v6) = (|| ether_type(IPV4), || ether_type(IPV6));
-    vec![
+    let mut rules = vec![
         rule("802.1X", [ether_type(EAPOL), accept()]),
         rule("pre-authentication", [ether_type(PREAUTH), accept()]),
         rule(
@@ -287,19 +295,31 @@ fn open_in() -> Vec<Rule> {
         ),
         rule("open prefixes", [v6(), to6("open6"), accept()]),
         rule("open names", [v6(), to6("names6"), accept()]),
-        rule("no grant", [vec![Count("refused"), Expr::Verdict(Verdict::Drop)]]),
-    ]
+    ];
+    rules.extend(web_in(web));
+    rules.push(rule("no grant", [vec![Count("refused"), Expr::Verdict(Verdict::Drop)]]));
+    rules
+}
+
+#[cfg(not(feature = "portal"))]
+fn web_in(_: bool) -> [Rule; 0] {
+    []
+}
+
+#[cfg(not(feature = "portal"))]
+fn web_out(_: bool) -> [Rule; 0] {
+    []
 }
 
 /// ff02::1:2 (RFC 8415, 7.1).
 const ALL_DHCP_AGENTS: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
 
 /// What may be sent to a station without a grant: the answers to the above.
-fn open_out() -> Vec<Rule> {
+fn open_out(web: bool) -> Vec<Rule> {
     let from4 = |set| vec![Payload(field::IP_SADDR, R1), In(R1, set)];
     let from6 = |set| vec![Payload(field::IP6_SADDR, R1), In(R1, set)];
     let (v4, v6) = (|| ether_type(IPV4), || ether_type(IPV6));
-    vec![
+    let mut rules = vec![
         rule("ARP", [ether_type(ARP), accept()]),
         rule("802.1X", [ether_type(EAPOL), accept()]),
         rule("pre-authentication", [ether_type(PREAUTH), accept()]),
@@ -335,19 +355,21 @@ fn open_out() -> Vec<Rule> {
         ),
         rule("open prefixes", [v6(), from6("open6"), accept()]),
         rule("open names", [v6(), from6("names6"), accept()]),
-        rule("no grant", [vec![Expr::Verdict(Verdict::Drop)]]),
-    ]
+    ];
+    rules.extend(web_out(web));
+    rules.push(rule("no grant", [vec![Expr::Verdict(Verdict::Drop)]]));
+    rules
 }
 
 fn plain(name: &'static str, rules: Vec<Rule>) -> Chain {
     Chain { name, hook: None, rules }
 }
 
-fn base(name: &'static str, number: u32, priority: i32, rules: Vec<Rule>) -> Chain {
+pub(super) fn base(name: &'static str, number: u32, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain { name, hook: Some(Hook { number, priority }), rules }
 }
 
-fn rule<const N: usize>(comment: &'static str, parts: [Vec<Expr>; N]) -> Rule {
+pub(super) fn rule<const N: usize>(comment: &'static str, parts: [Vec<Expr>; N]) -> Rule {
     Rule { comment, expressions: parts.into_iter().flatten().collect() }
 }
 
@@ -357,7 +379,7 @@ fn ether_type(kind: [u8; 2]) -> Vec<Expr> {
 }
 
 /// `meta l4proto …`
-fn l4proto(protocol: u8) -> Vec<Expr> {
+pub(super) fn l4proto(protocol: u8) -> Vec<Expr> {
     vec![Expr::Meta(Meta::L4proto, R1), Equal(R1, vec![protocol])]
 }
 
@@ -389,7 +411,7 @@ fn verdict_of(map: &'static str) -> Vec<Expr> {
     vec![Map(R1, map, Register::Verdict)]
 }
 
-fn accept() -> Vec<Expr> {
+pub(super) fn accept() -> Vec<Expr> {
     vec![Expr::Verdict(Verdict::Accept)]
 }
 

@@ -48,6 +48,8 @@ pub mod field {
     pub const IP6_DADDR: Field = Field(Base::Network, 24, 16);
     pub const TH_SPORT: Field = Field(Base::Transport, 0, 2);
     pub const TH_DPORT: Field = Field(Base::Transport, 2, 2);
+    #[cfg(feature = "portal")]
+    pub const TCP_FLAGS: Field = Field(Base::Transport, 13, 1);
     pub const ICMP_TYPE: Field = Field(Base::Transport, 0, 1);
     pub const ND_TARGET: Field = Field(Base::Transport, 8, 16);
 }
@@ -58,6 +60,9 @@ pub mod field {
 pub enum Meta {
     /// The EtherType.
     Protocol = 1,
+    /// The packet's mark, in the machine's order.
+    #[cfg(feature = "portal")]
+    Mark = 3,
     /// Interface it came in by.
     Iifname = 6,
     /// Interface it goes out by.
@@ -122,6 +127,18 @@ pub enum Expr {
     Count(&'static str),
     /// Counts in the quota object that the map has for the register, and goes on if that had bytes left.
     WithinQuotaOf(Register, &'static str),
+    /// Loads these bytes into the register.
+    #[cfg(feature = "portal")]
+    Load(Register, Vec<u8>),
+    /// Marks the packet with what the register holds.
+    #[cfg(feature = "portal")]
+    SetMeta(Meta, Register),
+    /// Sends the packet to this machine, to the port in the register. Ends here.
+    #[cfg(feature = "portal")]
+    Redirect(Register),
+    /// Answers with a reset of the connection. Ends here.
+    #[cfg(feature = "portal")]
+    Reset,
     /// The end.
     Verdict(Verdict),
 }
@@ -144,6 +161,14 @@ impl Expr {
             Expr::In(..) | Expr::NotIn(..) | Expr::Map(..) => "lookup",
             Expr::Count(_) | Expr::WithinQuotaOf(..) => "objref",
             Expr::Verdict(_) => "immediate",
+            #[cfg(feature = "portal")]
+            Expr::Load(..) => "immediate",
+            #[cfg(feature = "portal")]
+            Expr::SetMeta(..) => "meta",
+            #[cfg(feature = "portal")]
+            Expr::Redirect(_) => "redir",
+            #[cfg(feature = "portal")]
+            Expr::Reset => "reject",
         }
     }
 
@@ -193,6 +218,28 @@ impl Expr {
             Expr::WithinQuotaOf(register, map) => {
                 data.be32(3, *register as u32);
                 data.text(4, map);
+            }
+            #[cfg(feature = "portal")]
+            Expr::Load(register, bytes) => {
+                data.be32(1, *register as u32);
+                data.nest(2, |value| value.bytes(1, bytes));
+            }
+            #[cfg(feature = "portal")]
+            Expr::SetMeta(key, register) => {
+                data.be32(2, *key as u32);
+                data.be32(3, *register as u32);
+            }
+            #[cfg(feature = "portal")]
+            Expr::Redirect(register) => {
+                const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
+                data.be32(1, *register as u32);
+                data.be32(3, NF_NAT_RANGE_PROTO_SPECIFIED);
+            }
+            #[cfg(feature = "portal")]
+            Expr::Reset => {
+                const NFT_REJECT_TCP_RST: u32 = 1;
+                data.be32(1, NFT_REJECT_TCP_RST);
+                data.bytes(2, &[0]);
             }
             Expr::Verdict(verdict) => {
                 data.be32(1, Register::Verdict as u32);

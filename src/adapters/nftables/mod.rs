@@ -6,6 +6,8 @@
 //! Read next: `chains.rs` for the rules, `ruleset.rs` for how they are rendered, `elements.rs` for stations,
 //! `standing.rs` for the table that is there already.
 
+#[cfg(feature = "portal")]
+mod captive;
 mod chains;
 pub mod codec;
 mod elements;
@@ -296,10 +298,16 @@ impl Nftables {
         let standing = if self.claim(self.layout)? { Some(self.standing()?.bases) } else { None };
         // Left behind when the layout was changed.
         let remains = self.claim(other)?;
+        #[cfg(feature = "portal")]
+        let captive = self.captive_stands()?.is_some();
         let owned = self.owned;
         self.change("replace the ruleset", ruleset.admissions.len(), |batch| {
             if remains {
                 batch.message(message::DEL_TABLE, ruleset::family(other), 0, |table| table.text(1, TABLE));
+            }
+            #[cfg(feature = "portal")]
+            if captive {
+                captive::remove(batch);
             }
             Ruleset { owned, ..ruleset.clone() }.render(batch, standing.as_deref());
         })
@@ -343,8 +351,12 @@ impl Nftables {
         Ok(generation)
     }
 
-    /// Deletes the table of this layout.
+    /// Deletes the table of this layout, and that of the portal.
     pub fn remove(&mut self) -> Result<(), NftError> {
+        #[cfg(feature = "portal")]
+        if self.captive_stands()?.is_some() {
+            self.requests.transact("remove the portal's table", captive::remove, |_| ())?;
+        }
         if !self.claim(self.layout)? {
             return Ok(());
         }

@@ -37,6 +37,19 @@ pub struct Openings {
     pub names: Vec<IpAddr>,
     /// Prefixes of the shared interfaces in which visitors are kept apart; the gateway and what is open are not meant.
     pub visitors: Vec<(IpAddr, u8)>,
+    /// The port of this machine to which the web of stations without a grant is redirected.
+    #[cfg(feature = "portal")]
+    pub portal: Option<u16>,
+}
+
+impl Openings {
+    /// Whether stations without a grant meet a portal.
+    pub(super) fn web(&self) -> bool {
+        #[cfg(feature = "portal")]
+        return self.portal.is_some();
+        #[cfg(not(feature = "portal"))]
+        false
+    }
 }
 
 /// Everything that the kernel is to hold for us.
@@ -188,8 +201,8 @@ const SHARED: Set =
     Set { name: "shared", key: &[IFNAME], data: Data::None, flags: 0, counted: false, refilled: false };
 
 /// How many rules the chains of a layout have, without [`chains::FROM_STATIONS`]: their number may change.
-pub(super) fn rules(layout: Layout) -> usize {
-    chains::chains(layout).iter().map(|chain| chain.rules.len()).sum()
+pub(super) fn rules(layout: Layout, web: bool) -> usize {
+    chains::chains(layout, web).iter().map(|chain| chain.rules.len()).sum()
 }
 
 /// The family in which a layout has its table.
@@ -254,7 +267,7 @@ impl Ruleset {
         if self.layout == Layout::Bridge {
             declare(batch, family, &SHARED);
         }
-        let chains = chains::chains(self.layout);
+        let chains = chains::chains(self.layout, self.openings.web());
         for chain in &chains {
             batch.message(message::NEW_CHAIN, family, flags::CREATE, |attributes| {
                 attributes.text(1, TABLE);
@@ -279,6 +292,10 @@ impl Ruleset {
             }
         }
         super::elements::admit(batch, family, &self.admissions);
+        #[cfg(feature = "portal")]
+        if let Some(port) = self.openings.portal {
+            self.render_captive(batch, port, fingerprint);
+        }
     }
 
     fn render_table(&self, batch: &mut Batch, fingerprint: &str) {
@@ -295,7 +312,10 @@ impl Ruleset {
             layout: self.layout,
             owned: self.owned,
             interfaces: self.interfaces.clone(),
+            #[cfg(not(feature = "portal"))]
             openings: Openings::default(),
+            #[cfg(feature = "portal")]
+            openings: Openings { portal: self.openings.portal, ..Openings::default() },
             pins: Vec::new(),
             admissions: Vec::new(),
         };
@@ -419,7 +439,7 @@ fn declare(batch: &mut Batch, family: Family, set: &Set) {
     });
 }
 
-fn render_rule(batch: &mut Batch, family: Family, chain: &str, rule: &chains::Rule) {
+pub(super) fn render_rule(batch: &mut Batch, family: Family, chain: &str, rule: &chains::Rule) {
     batch.message(message::NEW_RULE, family, flags::CREATE | flags::APPEND, |attributes| {
         attributes.text(1, TABLE);
         attributes.text(2, chain);

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(feature = "portal")]
+use super::captive;
 use super::chains;
 use super::codec::{self, Family, attribute, flags, message, text};
 use super::elements::{self, Admission, Quota};
@@ -49,7 +51,8 @@ impl Nftables {
         let wanted = Ruleset { owned: self.owned, ..ruleset.clone() };
         let Some(found) = self.table(self.layout)? else { return Ok(false) };
         let same = found.comment.as_deref() == Some(wanted.fingerprint().as_str());
-        if !same || found.persists() != self.owned || !self.stands(&ruleset.interfaces)? {
+        let web = wanted.openings.web();
+        if !same || found.persists() != self.owned || !self.stands(&ruleset.interfaces, web)? {
             return Ok(false);
         }
         self.claim(self.layout)?;
@@ -68,12 +71,17 @@ impl Nftables {
         Ok(true)
     }
 
-    /// Whether the table stands with all its rules and its base chains on these interfaces.
-    pub fn stands(&mut self, interfaces: &[String]) -> Result<bool, NftError> {
+    /// Whether the table stands with all its rules and its base chains on these interfaces, and the portal's beside it.
+    pub fn stands(&mut self, interfaces: &[String], web: bool) -> Result<bool, NftError> {
+        #[cfg(feature = "portal")]
+        if self.captive_stands()? != web.then(captive::rules) {
+            return Ok(false);
+        }
+        let bases = chains::chains(self.layout, web).iter().filter(|chain| chain.hook.is_some()).count();
         match self.standing() {
             Ok(found) => {
                 let hooked = found.devices.iter().all(|on| interfaces.iter().all(|name| on.contains(name)));
-                Ok(found.bases.len() == 2 && hooked && found.rules == ruleset::rules(self.layout))
+                Ok(found.bases.len() == bases && hooked && found.rules == ruleset::rules(self.layout, web))
             }
             Err(NftError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -118,14 +126,37 @@ impl Nftables {
         Ok(found)
     }
 
+    /// How many rules the portal's table has; `None`: there is none. One that its owner has left becomes ours.
+    #[cfg(feature = "portal")]
+    pub(super) fn captive_stands(&mut self) -> Result<Option<usize>, NftError> {
+        let Some(found) = self.table_of(Family::Inet)? else { return Ok(None) };
+        if self.owned && found.persists() {
+            self.own(Family::Inet)?;
+        }
+        let mut rules = 0;
+        self.requests.ask(
+            "list the portal's rules",
+            true,
+            |batch| {
+                batch.message(message::GET_RULE, Family::Inet, flags::DUMP, |rules| rules.text(1, TABLE));
+            },
+            |message| rules += usize::from(attribute(message.payload, 1).and_then(text) == Some(TABLE)),
+        )?;
+        Ok(Some(rules))
+    }
+
     fn table(&mut self, layout: Layout) -> Result<Option<Table>, NftError> {
+        self.table_of(ruleset::family(layout))
+    }
+
+    fn table_of(&mut self, family: Family) -> Result<Option<Table>, NftError> {
         const ENOENT: i32 = 2;
         let mut found = None;
         let looked = self.requests.ask(
             "look for the table",
             false,
             |batch| {
-                batch.message(message::GET_TABLE, ruleset::family(layout), 0, |table| table.text(1, TABLE));
+                batch.message(message::GET_TABLE, family, 0, |table| table.text(1, TABLE));
             },
             |message| {
                 found = Some(Table {
@@ -146,18 +177,22 @@ impl Nftables {
         let Some(found) = self.table(layout)? else { return Ok(false) };
         // An orphan has lost its owner's flag; whoever sets it again owns the table.
         if self.owned && found.persists() {
-            self.requests.transact(
-                "claim the table",
-                |batch| {
-                    batch.message(message::NEW_TABLE, ruleset::family(layout), 0, |table| {
-                        table.text(1, TABLE);
-                        table.be32(2, ruleset::table_flags(true));
-                    });
-                },
-                |_| (),
-            )?;
+            self.own(ruleset::family(layout))?;
         }
         Ok(true)
+    }
+
+    fn own(&mut self, family: Family) -> Result<(), NftError> {
+        self.requests.transact(
+            "claim the table",
+            |batch| {
+                batch.message(message::NEW_TABLE, family, 0, |table| {
+                    table.text(1, TABLE);
+                    table.be32(2, ruleset::table_flags(true));
+                });
+            },
+            |_| (),
+        )
     }
 }
 

@@ -72,6 +72,24 @@ pub enum GatewayRequest {
         /// Which.
         message: MessageId,
     },
+    /// Makes vouchers that the portal takes; [`super::NewVouchers`]. Their codes are shown this once.
+    #[cfg(feature = "portal")]
+    Vouchers {
+        /// How many; 1000 at most.
+        count: u32,
+        /// What each is good for.
+        value: crate::model::trade::Money,
+        /// For so long; absent: a year.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        valid: Option<Millis>,
+    },
+    /// Entries of the gateway's own ledger; [`super::LedgerPage`].
+    #[cfg(feature = "portal")]
+    Ledger {
+        /// Behind this entry.
+        #[serde(default)]
+        after: u64,
+    },
     /// From now on, one [`Event`] per line.
     Watch,
     /// A list of [`Finding`].
