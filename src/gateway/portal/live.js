@@ -7,6 +7,7 @@
 	const source = new EventSource('/live?lang=' + language);
 	source.onmessage = (event) => {
 		const figures = JSON.parse(event.data);
+		document.body.dataset.live = 'on';
 		if (figures.state !== state) {
 			source.close();
 			// What somebody is typing stays.
