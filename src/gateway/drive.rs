@@ -504,6 +504,7 @@ impl Drive {
             Done::Doctor(reply, findings) => reply.ok(findings),
             Done::Announced { bss, answer, untold } => gateway.beacons_answered(bss, answer, untold, now),
             Done::Denied(denied) => gateway.denied(&denied),
+            #[cfg(feature = "portal")]
             Done::Portal(later) => gateway.portal_later(later, now),
             Done::Nothing => {}
         }

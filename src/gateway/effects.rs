@@ -20,7 +20,9 @@ use super::codes::Untold;
 use super::denials::{Denials, Denied};
 use super::passwords::Passwords;
 use super::persist::{Pace, Running};
-use super::portal::{Later, Portal};
+#[cfg(feature = "portal")]
+use super::portal::Later;
+use super::portal::Portal;
 use super::push::Messages;
 use super::radius::Radius;
 use super::sealing::Making;
@@ -88,6 +90,7 @@ pub(super) enum Done {
     /// Whose addresses BSSes refuse.
     Denied(Denied),
     /// Something of the portal's.
+    #[cfg(feature = "portal")]
     Portal(Later),
     /// Something that came to nothing.
     Nothing,
@@ -437,7 +440,7 @@ impl Gateway {
                     Visitors::Together => Vec::new(),
                 },
                 #[cfg(feature = "portal")]
-                portal: self.settings.portal.as_ref().map(|portal| portal.port),
+                portal: self.portal_port(),
             },
             pins: self.presence.pins().filter(|(_, mac)| self.grants.of_station(*mac).is_some()).collect(),
             admissions: self

@@ -11,9 +11,6 @@ pub(super) struct Portal;
 /// Nobody asks.
 pub(super) enum Visit {}
 
-/// Nothing waits.
-pub(super) enum Later {}
-
 pub(super) fn findings(_: &Gateway) -> Vec<Finding> {
     Vec::new()
 }
@@ -43,10 +40,6 @@ impl Gateway {
 
     pub fn portal_visit(&mut self, visit: Visit, _: u32, _: BootTime) {
         match visit {}
-    }
-
-    pub fn portal_later(&mut self, later: Later, _: BootTime) {
-        match later {}
     }
 
     pub fn portal_over(&mut self, _: &Report, _: BootTime) {}

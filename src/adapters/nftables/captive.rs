@@ -62,22 +62,32 @@ impl Ruleset {
             table.be32(2, table_flags(self.owned));
             table.bytes(6, &comment(fingerprint));
         });
-        for Typed(kind, chain) in chains(port) {
-            batch.message(message::NEW_CHAIN, family, flags::CREATE, |attributes| {
-                attributes.text(1, TABLE);
-                attributes.text(3, chain.name);
-                if let Some(hook) = &chain.hook {
-                    attributes.nest(4, |hooks| {
-                        hooks.be32(1, hook.number);
-                        hooks.be32(2, hook.priority as u32);
-                    });
-                    attributes.be32(5, 1);
-                    attributes.text(7, kind);
-                }
-            });
-            for rule in &chain.rules {
-                render_rule(batch, family, chain.name, rule);
+        render(batch, TABLE, port);
+    }
+}
+
+/// The chains in a table that is not to stay: whether the kernel can do what they say.
+pub(super) fn declare(batch: &mut Batch, table: &str) {
+    render(batch, table, HTTP);
+}
+
+fn render(batch: &mut Batch, table: &str, port: u16) {
+    let family = Family::Inet;
+    for Typed(kind, chain) in chains(port) {
+        batch.message(message::NEW_CHAIN, family, flags::CREATE, |attributes| {
+            attributes.text(1, table);
+            attributes.text(3, chain.name);
+            if let Some(hook) = &chain.hook {
+                attributes.nest(4, |hooks| {
+                    hooks.be32(1, hook.number);
+                    hooks.be32(2, hook.priority as u32);
+                });
+                attributes.be32(5, 1);
+                attributes.text(7, kind);
             }
+        });
+        for rule in &chain.rules {
+            render_rule(batch, family, table, chain.name, rule);
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct Abilities {
     pub owner_persist: bool,
     /// Adding an element again changes its timeout in place and keeps its counter (6.12).
     pub timeout_in_place: bool,
+    /// Redirecting and resetting in the `inet` family (5.2, kmod-nft-nat), which the portal needs.
+    #[cfg(feature = "portal")]
+    pub redirect: bool,
 }
 
 /// What the kernel enforces for one station.
@@ -129,6 +132,8 @@ pub fn probe(interface: &str, bridge: bool) -> Result<Abilities, NftError> {
         })?,
         owner_persist: owner_persist(&mut requests)?,
         timeout_in_place: timeout_in_place(&mut requests)?,
+        #[cfg(feature = "portal")]
+        redirect: try_in_scratch(&mut requests, Family::Inet, |batch| captive::declare(batch, SCRATCH))?,
     })
 }
 

@@ -288,7 +288,7 @@ impl Ruleset {
         }
         for chain in &chains {
             for rule in &chain.rules {
-                render_rule(batch, family, chain.name, rule);
+                render_rule(batch, family, TABLE, chain.name, rule);
             }
         }
         super::elements::admit(batch, family, &self.admissions);
@@ -337,7 +337,7 @@ impl Ruleset {
     fn fill(&self, batch: &mut Batch) {
         let family = family(self.layout);
         for (chain, rule) in chains::of_stations(&self.openings.visitors) {
-            render_rule(batch, family, chain, &rule);
+            render_rule(batch, family, TABLE, chain, &rule);
         }
         let mut set = |name, keys: Vec<Vec<u8>>| plain_elements(batch, family, name, &keys);
         let of = |ip: &IpAddr| octets(*ip);
@@ -439,9 +439,9 @@ fn declare(batch: &mut Batch, family: Family, set: &Set) {
     });
 }
 
-pub(super) fn render_rule(batch: &mut Batch, family: Family, chain: &str, rule: &chains::Rule) {
+pub(super) fn render_rule(batch: &mut Batch, family: Family, table: &str, chain: &str, rule: &chains::Rule) {
     batch.message(message::NEW_RULE, family, flags::CREATE | flags::APPEND, |attributes| {
-        attributes.text(1, TABLE);
+        attributes.text(1, table);
         attributes.text(2, chain);
         attributes.nest(4, |list| rule.expressions.iter().for_each(|expr: &Expr| expr.write(list)));
         attributes.bytes(7, &comment(rule.comment));

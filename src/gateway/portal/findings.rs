@@ -34,6 +34,14 @@ pub(in crate::gateway) fn findings(gateway: &Gateway) -> Vec<Finding> {
             "another program has the port: set portal.port",
         )),
     }
+    if !gateway.nft.abilities().redirect {
+        findings.push(finding(
+            "portal",
+            Severity::Problem,
+            "visitors are not redirected: the kernel cannot redirect and reset in the inet family".into(),
+            "load nft_chain_nat, nft_redir and nft_reject_inet (kmod-nft-nat); pages can be opened by their address",
+        ));
+    }
     let early = passes_early(gateway.nft.layout());
     if !early.is_empty() {
         findings.push(finding(

@@ -150,6 +150,12 @@ impl Gateway {
         }
     }
 
+    /// Where the web of stations without a grant is redirected, where this kernel can do that.
+    pub fn portal_port(&self) -> Option<u16> {
+        let can = self.nft.abilities().redirect;
+        self.settings.portal.as_ref().map(|portal| portal.port).filter(|_| can)
+    }
+
     /// What is shared may have changed.
     pub fn portal_listen(&mut self) {
         let guests = self.world.guests(&self.settings);
