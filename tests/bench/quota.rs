@@ -5,7 +5,7 @@
 //! `netdev` counts the Ethernet header of what is sent to the station: 14 octets a packet are short of its quota. `low_mark_ms`: from the arrival of the first packet
 //! beyond the mark to the event in the hands of who watches. `portal_requests_per_s`: pages of the portal, each with its style
 //! and script, which 256 addresses load at once, each request by a connection of its own, again and again;
-//! `portal_rss_bytes` is the most memory (`VmRSS`) that was seen meanwhile. `topup_gap_packets`: packets of a stream that are
+//! `portal_rss_bytes` is the most memory (`VmRSS`) that was seen meanwhile, of the build for routers. `topup_gap_packets`: packets of a stream that are
 //! missing while its grant is topped up again and again.
 
 #[path = "../support/mod.rs"]
@@ -13,7 +13,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -183,8 +183,9 @@ fn portal() -> Portal {
     lab.iptables_apart();
     let more = "[portal]\nenabled = true\n[[tariff]]\nid = \"taste\"\nbytes_most = \"50MB\"\n[[tariff]]\nid = \"day\"\n\
                 price = \"3.00 EUR\"\nslice = { bytes = \"5GB\", time = \"1d\" }\n";
-    let program = Path::new(support::daemons::WAYLEAVE);
-    let gateway = Quiet::start_with(program, &lab.gateway, lab.path(), more);
+    // What a router would run.
+    let program = PathBuf::from(std::env::var("WAYLEAVE_SIZE").expect("WAYLEAVE_SIZE: ./run bench quota"));
+    let gateway = Quiet::start_with(&program, &lab.gateway, lab.path(), more);
     let own = |number: u16| Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 77, 20, 0)) + u32::from(number) + 1);
     let lines: Vec<String> =
         (0..PHONES).map(|number| format!("addr add {}/16 dev {CROWD}", own(number))).collect();

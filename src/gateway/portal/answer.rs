@@ -14,7 +14,7 @@ use crate::config::portal::{Language, Portal as Settings};
 use crate::gateway::effects::Gateway;
 use crate::host::clock;
 use crate::logic::trade::till::Order;
-use crate::model::{BootTime, MacAddr, Refusal};
+use crate::model::{BootTime, MacAddr, Refusal, Secret};
 use crate::wire::sign::new_grant_id;
 use crate::wire::trade::new_purchase_id;
 
@@ -242,6 +242,7 @@ impl Gateway {
                 let changed =
                     || Refusal::new("price-changed", "this is not sold like that now: look at it again");
                 let choice = choice.ok_or_else(changed)?;
+                let code = form::value(form, "code").map(Secret::new);
                 let order = Order {
                     purchase: new_purchase_id(),
                     grant: new_grant_id(),
@@ -249,7 +250,7 @@ impl Gateway {
                     price: choice.price(),
                     tariff: choice.tariff,
                     want: choice.want,
-                    code: form::value(form, "code"),
+                    code: code.as_ref(),
                 };
                 let ordered = store.till.order(&self.settings.shop, &order, calendar, now);
                 // What was tried is kept as well, and what is refused stays so.

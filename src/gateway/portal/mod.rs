@@ -36,6 +36,8 @@ const LOOKS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The page that says so arrives before the station is sent away.
 const LEAVE_AFTER: Duration = Duration::from_millis(300);
+/// A disk that was full may have room by then.
+const OPEN_AGAIN: Duration = Duration::from_secs(60);
 /// Entries of one answer.
 const LEDGER_PAGE: usize = 1000;
 
@@ -45,8 +47,9 @@ pub(super) struct Portal {
     web: Option<Web>,
     certificate: Option<Certificate>,
     store: Option<Store>,
-    /// Why nothing is sold, or not heard somewhere.
+    /// Why nothing is sold, and when that is tried again; and where nobody is heard.
     broken: Option<String>,
+    open_at: Option<BootTime>,
     unheard: Vec<String>,
     /// Of the tokens in forms.
     secret: [u8; 32],
@@ -70,6 +73,7 @@ impl Portal {
             certificate: None,
             store: None,
             broken: None,
+            open_at: None,
             unheard: Vec::new(),
             secret: random(),
             is_busy: false,
@@ -86,7 +90,8 @@ impl Portal {
 
     /// When something is to be done about what was sold.
     pub fn poll_timeout(&self) -> Option<BootTime> {
-        self.store.as_ref().and_then(|store| store.till.poll_timeout())
+        let till = self.store.as_ref().and_then(|store| store.till.poll_timeout());
+        [till, self.open_at].into_iter().flatten().min()
     }
 }
 
@@ -113,15 +118,19 @@ impl Gateway {
                 "the bridge runs iptables first, so that visitors are not redirected; see the doctor"
             );
         }
-        if self.portal.store.is_some() {
-            return;
+        if self.portal.store.is_none() {
+            self.open_store(now);
         }
+    }
+
+    /// Sells again, and has enforced what was sold and is not.
+    fn open_store(&mut self, now: BootTime) {
+        self.portal.open_at = None;
         match Store::open(&self.settings.state_dir, self.identity.clone(), now) {
-            Ok(store) => self.portal.store = Some(store),
+            Ok(store) => (self.portal.store, self.portal.broken) = (Some(store), None),
             Err(error) => {
                 tracing::error!(%error, "the portal sells nothing");
-                self.portal.broken = Some(crate::model::sentence(&error));
-                return;
+                return self.close_store(&error, now);
             }
         }
         let ending: BTreeSet<GrantId> = self.grants.ending().map(|(grant, _)| grant.id).collect();
@@ -220,6 +229,9 @@ impl Gateway {
 
     /// Time has passed.
     pub fn portal_timeout(&mut self, now: BootTime) {
+        if self.portal.open_at.is_some_and(|at| at <= now) {
+            self.open_store(now);
+        }
         if let Some(store) = &mut self.portal.store
             && store.till.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -267,16 +279,17 @@ impl Gateway {
         }
     }
 
-    /// What could not be kept was not done: all is as it is on the disk.
+    /// What could not be kept was not done: all is as it is on the disk, where it is looked for again in a while.
     fn not_kept(&mut self, error: &store::StoreError, now: BootTime) -> Refusal {
         tracing::error!(%error, "nothing is sold until this can be kept");
-        if let Some(store) = &mut self.portal.store
-            && let Err(error) = store.again(now)
-        {
-            self.portal.broken = Some(crate::model::sentence(&error));
-            self.portal.store = None;
-        }
+        self.close_store(error, now);
         Refusal::new("not-kept", "this cannot be kept now, so nothing was done and nothing was charged")
+    }
+
+    fn close_store(&mut self, error: &store::StoreError, now: BootTime) {
+        self.portal.broken = Some(crate::model::sentence(error));
+        self.portal.store = None;
+        self.portal.open_at = Some(now + OPEN_AGAIN);
     }
 
     fn enforce_plan(&mut self, station: MacAddr, plan: &Plan, now: BootTime) -> Result<(), Refusal> {

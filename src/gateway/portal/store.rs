@@ -51,7 +51,6 @@ pub(super) struct Store {
     journal: Journal,
     ledger: LedgerFile,
     state_dir: PathBuf,
-    identity: Arc<Identity>,
     /// What the journal had when it was last written anew.
     short: u64,
 }
@@ -68,8 +67,8 @@ impl Store {
         let lines: Vec<Line> = steps.into_iter().flatten().collect();
         lines.iter().try_for_each(|line| write_down(&mut ledger, line))?;
         let boot = clock::boot_id().unwrap_or(BootId([0; 16]));
-        let till = Till::new(identity.clone(), boot, lines, clock::calendar(), now);
-        let mut store = Self { till, journal, ledger, state_dir: state_dir.to_owned(), identity, short: 0 };
+        let till = Till::new(identity, boot, lines, clock::calendar(), now);
+        let mut store = Self { till, journal, ledger, state_dir: state_dir.to_owned(), short: 0 };
         store.shorten(now)?;
         Ok(store)
     }
@@ -85,12 +84,6 @@ impl Store {
         if self.journal.length() > LONG.max(2 * self.short) {
             self.shorten(now)?;
         }
-        Ok(())
-    }
-
-    /// As it is on the disk: what could not be kept is forgotten.
-    pub fn again(&mut self, now: BootTime) -> Result<(), StoreError> {
-        *self = Self::open(&self.state_dir, self.identity.clone(), now)?;
         Ok(())
     }
 

@@ -25,7 +25,9 @@ use super::purchase::{Action as Step, Input, Observation, Patience, Purchase, Re
 use super::vouchers::{Voucher, Vouchers};
 use crate::logic::limit::Limit;
 use crate::model::trade::{Allowance, Means, Money, Posting, Shop, TariffId, Want};
-use crate::model::{BootId, BootTime, Cause, GrantId, MacAddr, Millis, PublicKey, PurchaseId, Refusal};
+use crate::model::{
+    BootId, BootTime, Cause, GrantId, MacAddr, Millis, PublicKey, PurchaseId, Refusal, Secret,
+};
 use crate::wire::sign::{Identity, service_id};
 use crate::wire::trade::{Bid, SignedFee};
 
@@ -60,7 +62,7 @@ pub struct Order<'a> {
     /// For so much, as the buyer was shown.
     pub price: Option<Money>,
     /// Of a voucher.
-    pub code: Option<&'a str>,
+    pub code: Option<&'a Secret>,
 }
 
 /// What a station may use, all its purchases together.
@@ -155,7 +157,7 @@ pub struct Till {
 /// What a step needs beside the purchase.
 struct At<'a> {
     shop: &'a Shop,
-    code: Option<&'a str>,
+    code: Option<&'a Secret>,
     grant: GrantId,
     calendar: u64,
     now: BootTime,
@@ -583,7 +585,7 @@ impl Till {
             return Ok(());
         }
         let no_code = || Refusal::new("no-code", "give the code of a voucher");
-        let code = at.code.filter(|code| !code.trim().is_empty()).ok_or_else(no_code)?;
+        let code = at.code.map(Secret::expose).filter(|code| !code.trim().is_empty()).ok_or_else(no_code)?;
         let voucher = self.vouchers.redeem(code, record.id, price, record.terminal, at.calendar, at.now)?;
         self.issue(voucher);
         Ok(())
