@@ -166,7 +166,7 @@ impl Drive {
             presence: Presence::default(),
             former: Former::default(),
             farewells: Farewells::default(),
-            protected: BTreeMap::new(),
+            protected: Few::default(),
             upstream,
             beacons: Beacons::new(&settings, now),
             radius,
@@ -465,7 +465,7 @@ impl Drive {
             }
             Done::Stations { bss, number, stations } => {
                 if let Some(stations) = &stations {
-                    let said = stations.iter().map(|info| (info.mac, info.protected)).gather();
+                    let said = stations.iter().map(|info| (info.mac, info.protected)).collect();
                     gateway.protected.insert(bss.clone(), said);
                 }
                 let listed = stations.map(|stations| {

@@ -119,7 +119,7 @@ pub(super) struct Gateway {
     pub former: Former,
     pub farewells: Farewells,
     /// By BSS, whose frames of management are protected and whose are not.
-    pub protected: BTreeMap<String, BTreeMap<MacAddr, bool>>,
+    pub protected: Few<String, Vec<(MacAddr, bool)>>,
     pub upstream: Option<Upstream>,
     /// Absent where the owner wants none.
     pub beacons: Option<Beacons>,

@@ -54,7 +54,8 @@ impl Gateway {
                     .bsses
                     .keys()
                     .next()
-                    .and_then(|bss| self.protected.get(bss)?.get(&mac).copied()),
+                    .and_then(|bss| self.protected.get(bss)?.iter().find(|(own, _)| *own == mac))
+                    .map(|(_, protected)| *protected),
                 grant: self.grants.of_station(mac).map(|grant| grant.id),
                 moved: enforced.get(&mac).map(|found| found.moved).unwrap_or_default(),
             }

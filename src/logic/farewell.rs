@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{BootTime, Few, MacAddr};
+use crate::model::{BootTime, Few, Gather, MacAddr};
 
 /// How long a BSS may be out of reach. hostapd itself forgets a station after five minutes of silence (`ap_max_inactivity`).
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -35,20 +35,25 @@ struct Owed {
     reason: u16,
     since: BootTime,
     /// The BSSes that owe it nothing.
-    said: BTreeSet<String>,
+    said: Few<String, ()>,
 }
 
 impl Farewells {
     /// A station is evicted, and these BSSes are asked to send it away.
     pub fn evicted(&mut self, station: MacAddr, reason: u16, asked: BTreeSet<String>, now: BootTime) {
-        self.owed.retain(|_, owed| now.since(owed.since) < PATIENCE);
+        if self.owed.len() >= MOST {
+            self.owed.retain(|_, owed| now.since(owed.since) < PATIENCE);
+        }
         if self.owed.len() >= MOST
             && let Some(oldest) =
                 self.owed.iter().min_by_key(|(_, owed)| owed.since).map(|(station, _)| *station)
         {
             self.owed.remove(&oldest);
         }
-        self.owed.insert(station, Owed { reason, since: now, said: asked });
+        self.owed.insert(
+            station,
+            Owed { reason, since: now, said: asked.into_iter().map(|bss| (bss, ())).gather() },
+        );
     }
 
     /// One of them did not answer.
@@ -66,7 +71,7 @@ impl Farewells {
     /// A station has just associated with a BSS: that is none of those that were ended.
     pub fn came(&mut self, bss: &str, station: MacAddr) {
         if let Some(owed) = self.owed.get_mut(&station) {
-            owed.said.insert(bss.to_owned());
+            owed.said.insert(bss.to_owned(), ());
         }
     }
 
@@ -81,7 +86,7 @@ impl Farewells {
         for station in stations {
             if let Some(owed) = self.owed.get_mut(&station)
                 && now.since(owed.since) < PATIENCE
-                && owed.said.insert(bss.to_owned())
+                && owed.said.insert(bss.to_owned(), ()).is_none()
             {
                 away.push((station, owed.reason));
             }
