@@ -296,7 +296,7 @@ pub enum Action {
 }
 
 /// Grants and evictions of one gateway.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Grants {
     held: BTreeMap<GrantId, Grant>,
     /// How many of them have a code.

@@ -29,6 +29,8 @@ pub mod farewell;
 pub mod former;
 #[cfg(feature = "gateway")]
 pub mod grants;
+#[cfg(all(test, feature = "gateway"))]
+pub(crate) mod histories;
 #[cfg(feature = "terminal")]
 pub mod inbox;
 #[cfg(any(feature = "coordinator", feature = "terminal", feature = "trade"))]

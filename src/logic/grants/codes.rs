@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const MOST_CODES: usize = 1000;
 
 /// Who is associated where, and with which key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Air {
     /// By station and BSS.
     associations: BTreeMap<(MacAddr, String), Option<KeyId>>,

@@ -1,6 +1,7 @@
 //! Grants by code: what they promise, and every short history of two codes, three stations and two access points.
 
 use super::*;
+use crate::logic::histories::each_history;
 use crate::model::{CodeAsk, Millis, PublicKey, SessionId};
 
 const ONE: GrantId = GrantId([1; 16]);
@@ -322,17 +323,13 @@ fn no_short_history_breaks_the_rules_of_codes() {
         |t| t.code_of(ONE, Origin::Owner, Holder::Station, 2),
         |t| t.wait(Duration::from_secs(60)),
     ];
-    for history in 0..FACTS.len().pow(5) {
-        let mut t = Script::new();
-        let mut rest = history;
-        for _ in 0..5 {
-            FACTS[rest % FACTS.len()](&mut t);
-            rest /= FACTS.len();
-            t.obey(history);
-        }
-    }
+    each_history(&Script::new(), FACTS.len(), 5, &mut |t, history| {
+        FACTS[history[history.len() - 1]](t);
+        t.obey(history);
+    });
 }
 
+#[derive(Clone)]
 struct Script {
     grants: Grants,
     now: BootTime,
@@ -431,21 +428,21 @@ impl Script {
     }
 
     /// The kernel does what it is told; then the rules hold.
-    fn obey(&mut self, history: usize) {
+    fn obey(&mut self, history: &[usize]) {
         let mut turned_away = BTreeSet::new();
         while let Some(action) = self.grants.poll_action() {
             match action {
                 Action::Enforce { grants, instead_of } => {
                     for target in instead_of {
-                        assert_eq!(self.kernel.remove(&target.station), Some(target.grant), "{history}");
+                        assert_eq!(self.kernel.remove(&target.station), Some(target.grant), "{history:?}");
                     }
                     for (station, grant) in grants {
-                        assert!(self.kernel.insert(station, grant.id).is_none(), "{history}");
+                        assert!(self.kernel.insert(station, grant.id).is_none(), "{history:?}");
                     }
                 }
                 Action::Step { step: Step::Enforcement, targets, .. } => {
                     for target in targets {
-                        assert_eq!(self.kernel.remove(&target.station), Some(target.grant), "{history}");
+                        assert_eq!(self.kernel.remove(&target.station), Some(target.grant), "{history:?}");
                     }
                     // The wave's step Association reads the codes.
                     self.read = self.grants.codes().map(|(key, _)| key).collect();
@@ -455,28 +452,28 @@ impl Script {
                     turned_away.insert((station, bss));
                 }
                 Action::Probe { grant, station } => {
-                    assert!(self.probe.replace((grant, station)).is_none(), "{history}: asked twice");
+                    assert!(self.probe.replace((grant, station)).is_none(), "{history:?}: asked twice");
                 }
                 Action::Step { .. } | Action::Report { .. } | Action::Changed { .. } => {}
                 Action::Low { .. } | Action::Spent { .. } | Action::Refresh { .. } | Action::Rebuild => {
-                    panic!("{history}: nobody asked for it")
+                    panic!("{history:?}: nobody asked for it")
                 }
             }
         }
         let codes: Vec<KeyId> = self.grants.codes().map(|(key, _)| key).collect();
-        assert_eq!(self.read, codes, "{history}: hostapd knows other codes");
+        assert_eq!(self.read, codes, "{history:?}: hostapd knows other codes");
         let told: BTreeMap<MacAddr, GrantId> =
             self.grants.enforced().map(|(station, grant)| (station, grant.id)).collect();
-        assert_eq!(self.kernel, told, "{history}");
+        assert_eq!(self.kernel, told, "{history:?}");
         let with = |station: MacAddr| self.air.iter().filter(move |((other, _), _)| *other == station);
         for (station, id) in self.kernel.iter().filter(|(_, id)| **id != HERS) {
             let mut own = with(*station).map(|(_, key)| *key).peekable();
-            assert!(own.peek().is_some(), "{history}: {id} is enforced for one who left");
-            assert!(own.all(|key| key == Some(id.key_id())), "{history}: {id} lets a spoofed address pass");
+            assert!(own.peek().is_some(), "{history:?}: {id} is enforced for one who left");
+            assert!(own.all(|key| key == Some(id.key_id())), "{history:?}: {id} lets a spoofed address pass");
         }
         for id in [ONE, TWO] {
             let enforced = self.kernel.values().filter(|other| **other == id).count();
-            assert!(enforced <= 1, "{history}: {id} has two devices");
+            assert!(enforced <= 1, "{history:?}: {id} has two devices");
             // Who alone carries a code, and nothing else, has its grant.
             let carriers: BTreeSet<MacAddr> = self
                 .air
@@ -487,7 +484,7 @@ impl Script {
             if let (true, [only]) = (codes.contains(&id.key_id()), Vec::from_iter(carriers).as_slice())
                 && with(*only).all(|(_, key)| *key == Some(id.key_id()))
             {
-                assert_eq!(self.kernel.get(only), Some(&id), "{history}");
+                assert_eq!(self.kernel.get(only), Some(&id), "{history:?}");
             }
         }
     }

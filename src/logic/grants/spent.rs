@@ -16,7 +16,7 @@ use super::{Action, Grant, GrantId, Grants};
 use crate::model::{BootTime, Cause, Few};
 
 /// Who waits, and how long one may.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spent {
     patience: Duration,
     until: Few<GrantId, BootTime>,

@@ -2,6 +2,7 @@
 
 use super::waves::STEP_PATIENCE;
 use super::*;
+use crate::logic::histories::each_history;
 use crate::model::{Millis, PublicKey, SessionId};
 
 const ANNE: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -301,26 +302,23 @@ fn every_short_history(patience: Duration) {
         || Some(Input::TopUp { grant: ONE, lease: Some(LEASE * 4), quota: Some(1) }),
         || None,
     ];
-    for history in 0..FACTS.len().pow(5) {
-        let mut t = Script::new();
-        t.grants.wait_for_more(patience);
-        let mut world = World::default();
-        let mut rest = history;
-        for _ in 0..5 {
-            let before: BTreeSet<GrantId> = t.grants.held().map(|grant| grant.id).collect();
-            match FACTS[rest % FACTS.len()]() {
-                Some(input) => t.input(input),
-                // Past every deadline.
-                None => t.wait(LEASE * 3),
-            }
-            world.ended.extend(before.into_iter().filter(|id| t.grants.get(*id).is_none()));
-            rest /= FACTS.len();
-            world.obey(&mut t, history);
-            let overdue = t.grants.poll_timeout().filter(|at| *at + LEASE < t.now);
-            assert_eq!(overdue, None, "history {history}: nothing wakes for what is over");
+    let mut t = Script::new();
+    t.grants.wait_for_more(patience);
+    each_history(&(t, World::default()), FACTS.len(), 5, &mut |(t, world), history| {
+        let before: BTreeSet<GrantId> = t.grants.held().map(|grant| grant.id).collect();
+        match FACTS[history[history.len() - 1]]() {
+            Some(input) => t.input(input),
+            // Past every deadline.
+            None => t.wait(LEASE * 3),
         }
-        world.finish(&mut t, history);
-    }
+        world.ended.extend(before.into_iter().filter(|id| t.grants.get(*id).is_none()));
+        world.obey(t, history);
+        let overdue = t.grants.poll_timeout().filter(|at| *at + LEASE < t.now);
+        assert_eq!(overdue, None, "history {history:?}: nothing wakes for what is over");
+        if history.len() == 5 {
+            world.finish(t, history);
+        }
+    });
 }
 
 fn limited(id: GrantId, station: MacAddr, incarnation: u32) -> GrantSpec {
@@ -328,7 +326,7 @@ fn limited(id: GrantId, station: MacAddr, incarnation: u32) -> GrantSpec {
 }
 
 /// The kernel and the reader of reports, as the actions make them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct World {
     kernel: BTreeMap<MacAddr, GrantId>,
     limits: BTreeMap<GrantId, Option<u64>>,
@@ -340,7 +338,7 @@ struct World {
 }
 
 impl World {
-    fn obey(&mut self, t: &mut Script, history: usize) {
+    fn obey(&mut self, t: &mut Script, history: &[usize]) {
         while let Some(action) = t.grants.poll_action() {
             match action {
                 Action::Enforce { grants, instead_of } => {
@@ -348,11 +346,11 @@ impl World {
                         assert_eq!(
                             self.kernel.remove(&target.station),
                             Some(target.grant),
-                            "history {history}"
+                            "history {history:?}"
                         );
                     }
                     for (station, grant) in grants {
-                        assert!(self.kernel.insert(station, grant.id).is_none(), "history {history}");
+                        assert!(self.kernel.insert(station, grant.id).is_none(), "history {history:?}");
                         self.limits.insert(grant.id, grant.quota);
                     }
                     for target in instead_of {
@@ -364,7 +362,7 @@ impl World {
                         assert_eq!(
                             self.kernel.remove(&target.station),
                             Some(target.grant),
-                            "history {history}"
+                            "history {history:?}"
                         );
                     }
                     self.open.push_back((wave, Step::Enforcement, targets));
@@ -373,7 +371,7 @@ impl World {
                     for target in &targets {
                         assert!(
                             !self.kernel.contains_key(&target.station),
-                            "history {history}: {target:?} is let in"
+                            "history {history:?}: {target:?} is let in"
                         );
                     }
                     self.open.push_back((wave, step, targets));
@@ -385,13 +383,13 @@ impl World {
                 }
                 Action::Refresh { grants } => {
                     for (station, grant) in grants {
-                        assert_eq!(self.kernel.get(&station), Some(&grant.id), "history {history}");
+                        assert_eq!(self.kernel.get(&station), Some(&grant.id), "history {history:?}");
                         self.limits.insert(grant.id, grant.quota);
                     }
                 }
                 Action::Rebuild | Action::Changed { .. } => {}
                 Action::Spent { grant, .. } => {
-                    assert!(t.grants.is_spent(grant), "history {history}: {grant} waits");
+                    assert!(t.grants.is_spent(grant), "history {history:?}: {grant} waits");
                 }
                 Action::Low { .. } => panic!("nobody said so"),
                 Action::Codes { .. } | Action::TurnAway { .. } | Action::Probe { .. } => {
@@ -402,28 +400,29 @@ impl World {
         let told: BTreeMap<MacAddr, GrantId> =
             t.grants.enforced().map(|(station, grant)| (station, grant.id)).collect();
         for (_, grant) in t.grants.enforced() {
-            assert_eq!(self.limits[&grant.id], t.grants.get(grant.id).unwrap().quota, "history {history}");
+            assert_eq!(self.limits[&grant.id], t.grants.get(grant.id).unwrap().quota, "history {history:?}");
         }
-        assert_eq!(self.kernel, told, "history {history}");
+        assert_eq!(self.kernel, told, "history {history:?}");
         let held: BTreeSet<MacAddr> = t.grants.held().filter_map(|grant| grant.station).collect();
-        assert_eq!(held, self.kernel.keys().copied().collect(), "history {history}");
+        assert_eq!(held, self.kernel.keys().copied().collect(), "history {history:?}");
     }
 
     /// All steps end; then nothing is under way and every end has been reported once.
-    fn finish(&mut self, t: &mut Script, history: usize) {
+    fn finish(&mut self, t: &mut Script, history: &[usize]) {
         while let Some((wave, step, targets)) = self.open.pop_front() {
             let outcomes =
                 targets.iter().map(|target| (target.grant, StepOutcome::Done { freed: 1 })).collect();
             t.input(Input::StepDone { wave, step, outcomes, moved: BTreeMap::new() });
             self.obey(t, history);
         }
-        assert!(t.grants.waves.is_empty() && t.grants.superseded.is_empty(), "history {history}");
+        assert!(t.grants.waves.is_empty() && t.grants.superseded.is_empty(), "history {history:?}");
         self.ended.sort();
         self.reported.sort();
-        assert_eq!(self.reported, self.ended, "history {history}");
+        assert_eq!(self.reported, self.ended, "history {history:?}");
     }
 }
 
+#[derive(Clone)]
 struct Script {
     grants: Grants,
     now: BootTime,

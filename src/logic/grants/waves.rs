@@ -19,7 +19,7 @@ use crate::model::{BootTime, Cause, Few, GrantId, MacAddr, Report, Step, StepOut
 /// A step that says nothing for so long has failed.
 pub(super) const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wave {
     /// The steps that are under way, and since when.
     pub running: Few<Step, BootTime>,
@@ -27,7 +27,7 @@ pub(super) struct Wave {
     pub targets: Vec<Evictee>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Evictee {
     pub grant: Grant,
     pub cause: Cause,
