@@ -130,7 +130,7 @@ accelerator=tcg,thread=multi
 ! kvm_starts_it || accelerator=kvm
 say "Linux $version, ${accelerator%%,*}"
 status=0
-limit=${WAYLEAVE_VM_LIMIT:-1500}
+limit=${WAYLEAVE_VM_LIMIT:-2700}
 machine "$limit" "$accelerator" "" \
     -serial "file:$out/console.log" -serial stdio \
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
