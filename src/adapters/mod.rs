@@ -22,6 +22,8 @@ pub mod kept_codes;
 #[cfg(feature = "terminal")]
 pub mod kept_directory;
 pub mod link;
+#[cfg(any(feature = "push", feature = "portal"))]
+mod listener;
 #[cfg(feature = "gateway")]
 pub mod nftables;
 #[cfg(feature = "nl80211")]

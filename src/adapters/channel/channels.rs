@@ -6,20 +6,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, listen,
-    setsockopt, socket, sockopt,
-};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::tune;
+use crate::adapters::listener::listener_on;
 use crate::host::frames::{FrameError, Frames, write};
 use crate::model::{BootId, Few, MessageId, PublicKey};
 use crate::wire::hello::{LinkNonce, Proof};
@@ -30,6 +26,8 @@ use crate::wire::sign::random;
 const MOST: u16 = 256;
 /// Connections of one address.
 const MOST_OF_ONE: u16 = 4;
+/// The kernel's line.
+const LINE: i32 = 64;
 /// For the opening, and for a terminal to take what it is offered.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Offers on their way to one terminal.
@@ -106,7 +104,7 @@ impl Channels {
             if self.listeners.contains_key(index) {
                 continue;
             }
-            match listener_on(name) {
+            match listener_on(name, PORT, LINE) {
                 Ok(listener) => {
                     let accepting = accept(listener, self.key, self.sender.clone(), Arc::clone(&self.places));
                     self.listeners.insert(*index, tokio::spawn(accepting).abort_handle());
@@ -130,28 +128,6 @@ impl Drop for Channels {
     fn drop(&mut self) {
         self.listeners.values().for_each(AbortHandle::abort);
     }
-}
-
-/// Both families, or IPv4 where the kernel has no other.
-fn listener_on(interface: &str) -> io::Result<TcpListener> {
-    let any6 = SockaddrIn6::from(std::net::SocketAddrV6::new([0_u16; 8].into(), PORT, 0, 0));
-    bound(interface, AddressFamily::Inet6, &any6).or_else(|_| {
-        let any4 = SockaddrIn::from(std::net::SocketAddrV4::new([0; 4].into(), PORT));
-        bound(interface, AddressFamily::Inet, &any4)
-    })
-}
-
-fn bound(interface: &str, family: AddressFamily, address: &dyn SockaddrLike) -> io::Result<TcpListener> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    setsockopt(&fd, sockopt::BindToDevice, &interface.into())?;
-    if family == AddressFamily::Inet6 {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
-    }
-    bind(fd.as_raw_fd(), address)?;
-    listen(&fd, Backlog::new(64)?)?;
-    TcpListener::from_std(fd.into())
 }
 
 async fn accept(

@@ -13,15 +13,10 @@ mod tls;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, listen,
-    setsockopt, socket, sockopt,
-};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -29,6 +24,7 @@ use tokio::time::sleep;
 
 pub use tls::{Certificate, TlsError};
 
+use super::listener::listener_on;
 use crate::model::Few;
 
 /// Connections at a time; others wait in the kernel's line.
@@ -149,7 +145,7 @@ impl Web {
             let mut listeners = Vec::new();
             for (port, tls) in plain.chain(tls) {
                 let door = Door { interface: *index, visits: self.sender.clone(), tls };
-                match listener_on(name, port) {
+                match listener_on(name, port, LINE) {
                     Ok(listener) => {
                         let accepting = accept(listener, door, self.places.clone());
                         listeners.push(tokio::spawn(accepting).abort_handle());
@@ -177,28 +173,6 @@ impl Drop for Web {
     fn drop(&mut self) {
         self.listeners.values().flatten().for_each(AbortHandle::abort);
     }
-}
-
-/// Both families, or IPv4 where the kernel has no other.
-fn listener_on(interface: &str, port: u16) -> io::Result<TcpListener> {
-    let any6 = SockaddrIn6::from(std::net::SocketAddrV6::new([0_u16; 8].into(), port, 0, 0));
-    bound(interface, AddressFamily::Inet6, &any6).or_else(|_| {
-        let any4 = SockaddrIn::from(std::net::SocketAddrV4::new([0; 4].into(), port));
-        bound(interface, AddressFamily::Inet, &any4)
-    })
-}
-
-fn bound(interface: &str, family: AddressFamily, address: &dyn SockaddrLike) -> io::Result<TcpListener> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    setsockopt(&fd, sockopt::BindToDevice, &interface.into())?;
-    if family == AddressFamily::Inet6 {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
-    }
-    bind(fd.as_raw_fd(), address)?;
-    listen(&fd, Backlog::new(LINE).unwrap_or(Backlog::MAXCONN))?;
-    TcpListener::from_std(fd.into())
 }
 
 async fn accept(listener: TcpListener, door: Door, places: Places) {
