@@ -1,39 +1,24 @@
-//! A journal: lines that are appended in order and count once they are whole and on the disk.
+//! A journal: what happened, in order, each octet string in a line of its own with a checksum (`lines.rs`).
 //!
-//! What a line holds is for its owner; here it is octets with a checksum. What a loss of power left of the last line never
-//! counted and is cut off. Written anew, shorter, it is replaced whole.
+//! What a line holds is for its owner. Written anew, shorter, it is replaced whole.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::keep::{self, KeepError};
+use super::lines::{Lines, LinesError};
 use crate::model::unhex;
 use crate::wire::sign::short_hash;
 
 /// An open journal.
 #[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    file: File,
-    length: u64,
-}
+pub struct Journal(Lines);
 
 /// Why there is no journal, or a line was not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system says no.
-    #[error("{}: {what}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// It could not be replaced.
     #[error(transparent)]
     Keep(#[from] KeepError),
@@ -50,66 +35,32 @@ pub enum JournalError {
 impl Journal {
     /// Opens it, with all lines; it is made, 0600, where there is none.
     pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>), JournalError> {
-        let io = |what: &'static str| {
-            move |source: io::Error| JournalError::Io { path: path.to_owned(), what, source }
-        };
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(io("cannot be opened"))?;
-        let mut reader = BufReader::new(&file);
-        let (mut lines, mut whole, mut text) = (Vec::new(), 0, String::new());
-        loop {
-            text.clear();
-            let length = reader.read_line(&mut text).map_err(io("cannot be read"))?;
-            if !text.ends_with('\n') {
-                if length > 0 {
-                    file.set_len(whole).map_err(io("cannot be cut"))?;
-                    file.sync_all().map_err(io("cannot be kept"))?;
-                    tracing::warn!(path = %path.display(), "half a line was cut off: it never counted");
-                }
-                break;
-            }
-            let line = lines.len() as u64 + 1;
-            let damaged = || JournalError::Damaged { path: path.to_owned(), line };
-            lines.push(read(text.trim_end_matches('\n')).ok_or_else(damaged)?);
-            whole += length as u64;
-        }
-        Ok((Self { path: path.to_owned(), file, length: whole }, lines))
+        let mut lines = Vec::new();
+        let file = Lines::open(path, |text, line| {
+            lines.push(read(text).ok_or_else(|| JournalError::Damaged { path: path.to_owned(), line })?);
+            Ok::<_, JournalError>(())
+        })?;
+        Ok((Self(file), lines))
     }
 
     /// Appends these lines; they are on the disk when it returns. All of them, or none.
     pub fn append(&mut self, lines: &[Vec<u8>]) -> Result<(), JournalError> {
         let text: String = lines.iter().map(|line| written(line)).collect();
-        let done = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
-        match done {
-            Ok(()) => {
-                self.length += text.len() as u64;
-                Ok(())
-            }
-            Err(source) => {
-                // Half a line is taken back: the next one would stand behind it.
-                drop(self.file.set_len(self.length));
-                Err(JournalError::Io { path: self.path.clone(), what: "cannot be written", source })
-            }
-        }
+        Ok(self.0.append(&text)?)
     }
 
     /// Nothing but these lines, from now on.
     pub fn replace(&mut self, lines: &[Vec<u8>]) -> Result<(), JournalError> {
         let text: String = lines.iter().map(|line| written(line)).collect();
-        keep::replace(&self.path, text.as_bytes(), 0o600)?;
-        let (opened, _) = Self::open(&self.path)?;
+        keep::replace(self.0.path(), text.as_bytes(), 0o600)?;
+        let (opened, _) = Self::open(self.0.path())?;
         *self = opened;
         Ok(())
     }
 
     /// Octets on the disk.
     pub fn length(&self) -> u64 {
-        self.length
+        self.0.length()
     }
 }
 

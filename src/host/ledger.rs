@@ -1,13 +1,9 @@
-//! A ledger in a file of its own, for a gateway without a coordinator: one entry per line, appended and never changed.
-//!
-//! An entry counts once its line is whole and on the disk. What a loss of power left of the last line never counted and is
-//! cut off; anything else that does not fit is an error and left alone.
+//! A ledger in a file of its own, for a gateway without a coordinator: one entry per line (`lines.rs`), never changed. What
+//! does not fit is an error and left alone.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::lines::{Lines, LinesError};
 use crate::model::PublicKey;
 use crate::model::trade::Posting;
 use crate::wire::ledger::{Broken, Entry, NoEntry, Row, Verifier};
@@ -19,16 +15,8 @@ pub const FILE: &str = "ledger.jsonl";
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The file system says no.
-    #[error("{}: {what}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// A line is no entry.
     #[error("{}:{line}", path.display())]
     Line {
@@ -56,47 +44,22 @@ pub enum LedgerError {
 /// An open ledger.
 #[derive(Debug)]
 pub struct LedgerFile {
-    path: PathBuf,
-    file: File,
+    lines: Lines,
     verifier: Verifier,
 }
 
 impl LedgerFile {
     /// Opens the ledger of this gateway and checks all of it; it is made, 0600, where there is none.
     pub fn open(path: &Path, gateway: PublicKey) -> Result<Self, LedgerError> {
-        let io = |what: &'static str| {
-            move |source: io::Error| LedgerError::Io { path: path.to_owned(), what, source }
-        };
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(io("cannot be opened"))?;
         let mut verifier = Verifier::new(gateway);
-        let mut reader = BufReader::new(&file);
-        let (mut whole, mut line) = (0, 0);
-        let mut text = String::new();
-        loop {
-            text.clear();
-            let length = reader.read_line(&mut text).map_err(io("cannot be read"))?;
-            if !text.ends_with('\n') {
-                if length > 0 {
-                    file.set_len(whole).map_err(io("cannot be cut"))?;
-                    file.sync_all().map_err(io("cannot be kept"))?;
-                    tracing::warn!(path = %path.display(), line = line + 1, "half an entry was cut off: it never counted");
-                }
-                break;
-            }
-            (whole, line) = (whole + length as u64, line + 1);
+        let lines = Lines::open(path, |text, line| {
             let no_entry = |source| LedgerError::Line { path: path.to_owned(), line, source };
-            let entry = Row::from_line(text.trim_end()).and_then(|row| row.entry()).map_err(no_entry)?;
+            let entry = Row::from_line(text).and_then(|row| row.entry()).map_err(no_entry)?;
             let broken = |source| LedgerError::Broken { path: path.to_owned(), line, source };
             // Another gateway's entry does not follow from our beginning.
-            verifier.add(&entry).map_err(broken)?;
-        }
-        Ok(Self { path: path.to_owned(), file, verifier })
+            verifier.add(&entry).map_err(broken)
+        })?;
+        Ok(Self { lines, verifier })
     }
 
     /// Writes it down, durably, unless it is there already; `None`: it was.
@@ -105,16 +68,10 @@ impl LedgerFile {
             return Ok(None);
         }
         let entry = self.verifier.head().next(posting, at);
-        let row = serde_json::to_string(&Row::from(&entry)).map_err(io::Error::other);
-        let length = self.file.metadata().map(|metadata| metadata.len());
-        let written = length.and_then(|length| {
-            let done = row.and_then(|row| self.file.write_all(format!("{row}\n").as_bytes()));
-            // Half a line is taken back: the next one would stand behind it.
-            done.and_then(|()| self.file.sync_data()).inspect_err(|_| drop(self.file.set_len(length)))
-        });
-        let io = |source| LedgerError::Io { path: self.path.clone(), what: "cannot be written", source };
-        written.map_err(io)?;
-        let broken = |source| LedgerError::Broken { path: self.path.clone(), line: entry.seq, source };
+        let row = serde_json::to_string(&Row::from(&entry)).expect("plain fields make JSON");
+        self.lines.append(&format!("{row}\n"))?;
+        let path = || self.lines.path().to_owned();
+        let broken = |source| LedgerError::Broken { path: path(), line: entry.seq, source };
         self.verifier.add(&entry).map_err(broken)?;
         Ok(Some(entry))
     }

@@ -12,6 +12,8 @@ pub mod journal;
 pub mod keep;
 #[cfg(all(feature = "gateway", feature = "trade"))]
 pub mod ledger;
+#[cfg(all(feature = "gateway", feature = "trade"))]
+mod lines;
 #[cfg(feature = "gateway")]
 pub mod memory;
 pub(crate) mod pollable;
