@@ -423,27 +423,19 @@ impl Nftables {
                 elements::admit(batch, family, admissions);
             });
         }
-        // Older kernels ignore the new time-out: out and in again, counters carried over.
+        // Older kernels ignore the new time-out: the elements go out and in again, with what they had counted. What passes
+        // between is missing in that, not in the quotas: those stay, and get their new limit in place.
         let enforced = self.enforced_of(admissions.iter().map(|admission| admission.station))?;
+        let moved = |station| enforced.get(&station).map(|found| found.moved);
         let renewed: Vec<Admission> = admissions
             .iter()
-            .map(|admission| match enforced.get(&admission.station) {
-                Some(found) => Admission {
-                    moved: found.moved,
-                    quota: admission.quota.map(|quota| {
-                        let used = found.quota.map_or(quota.used, |found| found.used);
-                        Quota { used, ..quota }
-                    }),
-                    ..admission.clone()
-                },
-                None => admission.clone(),
+            .map(|admission| Admission {
+                moved: moved(admission.station).unwrap_or(admission.moved),
+                ..admission.clone()
             })
             .collect();
-        let replaced: Vec<_> = renewed
-            .iter()
-            .filter(|admission| enforced.contains_key(&admission.station))
-            .map(|admission| (admission.station, admission.quota.map(|_| admission.grant)))
-            .collect();
+        let present = renewed.iter().filter(|admission| enforced.contains_key(&admission.station));
+        let replaced: Vec<_> = present.map(|admission| (admission.station, None)).collect();
         self.admit(&renewed, &replaced)
     }
 
