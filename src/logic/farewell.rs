@@ -98,6 +98,7 @@ impl Farewells {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::histories::each_history;
 
     const ANNE: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
     const BSSES: [&str; 2] = ["ap0", "ap1"];
@@ -175,15 +176,14 @@ mod tests {
             |world| world.list(1),
         ];
         let mut sent_away = 0;
-        for history in 0..steps.len().pow(6) {
-            let (mut world, mut rest) = (World::default(), history);
-            let mut evictions = 0;
-            for _ in 0..6 {
-                evictions += u32::from(rest % steps.len() == 0);
-                steps[rest % steps.len()](&mut world);
-                rest /= steps.len();
+        each_history(&World::default(), steps.len(), 6, &mut |world, history| {
+            steps[history[history.len() - 1]](world);
+            if history.len() < 6 {
+                return;
             }
+            let evictions = history.iter().filter(|step| **step == 0).count();
             for at in 0..2 {
+                let evictions = u32::try_from(evictions).expect("six at most");
                 assert!(world.sent_away[at] <= evictions, "{world:?}");
                 sent_away += world.sent_away[at];
                 // Found in the end, nobody is left who was there when they were evicted.
@@ -191,7 +191,7 @@ mod tests {
                 world.list(at);
                 assert_ne!(world.there[at], Some(true), "{world:?}");
             }
-        }
+        });
         assert!(sent_away > 0);
     }
 

@@ -29,7 +29,7 @@ pub mod farewell;
 pub mod former;
 #[cfg(feature = "gateway")]
 pub mod grants;
-#[cfg(all(test, feature = "gateway"))]
+#[cfg(all(test, any(feature = "gateway", feature = "terminal", feature = "trade")))]
 pub(crate) mod histories;
 #[cfg(feature = "terminal")]
 pub mod inbox;
